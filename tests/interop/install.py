@@ -1,0 +1,99 @@
+"""Installs the foreign implementations that the tests speak to; quick when there is nothing to do.
+
+``python -m tests.interop.install`` uses apt where it may (root, or sudo without a password), PyPI and npm. What it cannot
+install it names; the tests that need it are then skipped. With ``CI`` set, or ``--require``, that is a failure instead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from tests.interop.peers import dotnet_setup
+from tests.interop.peers.places import DEBIAN_PACKAGES, PEERS, SYSTEM_PYTHON
+
+
+class CannotInstall(Exception):
+    """What is missing, as one sentence that says what to install."""
+
+
+def _installed(package: str) -> bool:
+    status = subprocess.run(
+        ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package], capture_output=True, text=True, check=False
+    )
+    return status.stdout == "installed"
+
+
+def _root_prefix() -> list[str] | None:
+    """What makes a command run as root without a question, or `None`."""
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo")
+    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0:
+        return [sudo, "-n"]
+    return None
+
+
+def _apt(packages: list[str]) -> None:
+    wanted = " ".join(packages)
+    prefix = _root_prefix()
+    if prefix is None or not shutil.which("apt-get"):
+        raise CannotInstall(f"apt-get install {wanted}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    apt = [*prefix, "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        done = subprocess.run([*apt, *arguments], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CannotInstall(f"apt-get install {wanted} (it failed: {done.stderr.strip().splitlines()[-1:]})")
+
+
+def debian_packages() -> None:
+    """What Debian packages: gss-ntlmssp with python-gssapi, OpenSSL, GnuTLS, curl."""
+    if not shutil.which("dpkg-query"):
+        raise CannotInstall("a Debian 12 or a relative of it, for gss-ntlmssp, python3-gssapi and gnutls-bin")
+    if missing := [package for package in DEBIAN_PACKAGES if not _installed(package)]:
+        _apt(missing)
+    probe = subprocess.run([SYSTEM_PYTHON, "-c", "import gssapi"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        raise CannotInstall(f"python3-gssapi for {SYSTEM_PYTHON}")
+
+
+def dotnet() -> None:
+    """.NET 8 with a compiler for its peer program."""
+    if dotnet_setup.ready():
+        return
+    if not dotnet_setup.downloaded() and not shutil.which("npm"):
+        _apt(["npm"])
+    try:
+        dotnet_setup.install()
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        raise CannotInstall(f"the .NET 8 peer (it failed: {error})") from error
+
+
+def main(arguments: list[str]) -> int:
+    """Install everything; return the number of what could not be."""
+    required = "--require" in arguments or bool(os.environ.get("CI"))
+    PEERS.mkdir(exist_ok=True)
+    failures = 0
+    with open(PEERS / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        steps: tuple[tuple[str, Callable[[], None]], ...] = (("Debian packages", debian_packages), (".NET 8", dotnet))
+        for name, step in steps:
+            started = time.monotonic()
+            try:
+                step()
+            except CannotInstall as reason:
+                failures += 1
+                print(f"foreign implementations: {name}: not installed; wanted: {reason}", file=sys.stderr)
+            else:
+                print(f"foreign implementations: {name}: ready ({time.monotonic() - started:.1f} s)")
+    return failures if required else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

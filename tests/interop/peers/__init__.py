@@ -1,0 +1,1 @@
+"""The foreign implementations: how each is installed, started and spoken to."""
