@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ErrorKind(Enum):
@@ -55,7 +55,7 @@ class ErrorKind(Enum):
     ILLEGAL_MESSAGE = ("SEC_E_ILLEGAL_MESSAGE", 0x80090326, 0xC000000D, 9 << 16)
     ALPN_MISMATCH = ("SEC_E_APPLICATION_PROTOCOL_MISMATCH", 0x80090367, 0xC00000BB, 1 << 16)
 
-    def __new__(cls, sspi: str, hresult: int, ntstatus: int, gss: int) -> ErrorKind:
+    def __new__(cls, sspi: str, hresult: int, ntstatus: int, gss: int) -> Self:
         """Number the members, since several share all their codes."""
         kind = object.__new__(cls)
         kind._value_ = len(cls.__members__)
@@ -284,7 +284,6 @@ class MissingService(SecureStreamError):
     def __init__(self, effect: type[object]) -> None:
         super().__init__(f"nobody performs {effect.__name__}: register a performer for it on your Services")
         self.effect = effect
-
 
 
 def kind_from_hresult(code: int) -> ErrorKind | None:

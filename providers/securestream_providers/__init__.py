@@ -1,0 +1,1 @@
+"""The security packages of this distribution, one folder each."""

@@ -1,0 +1,1 @@
+"""The Windows security architecture (SSPI) for every operating system: authenticated, sealed streams."""

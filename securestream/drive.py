@@ -1,0 +1,218 @@
+"""Performing the effects of a handshake: `Services` know who performs what, `respond` runs to the next token.
+
+The I/O edge of "running a handshake". Cancellation is never thrown into a handshake: `respond` closes the machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from securestream.errors import LimitExceeded, MissingService, SecureStreamError, ServiceFailed
+from securestream.machine import HandshakeMachine, Step
+from securestream.provider import Compute, Effect
+
+R = TypeVar("R")
+
+COMPUTE_THREADS = 2
+"""Worker threads that expensive computations may occupy at once, apart from anyio's own pool."""
+
+COMPUTE_QUEUE = 64
+"""Computations that may wait for such a thread; one more is refused (SECURITY: before authentication)."""
+
+
+class Performer:
+    """Performs one type of effect, for asynchronous and for blocking callers.
+
+    Subclasses implement one of the two or both. What raises `OSError` or `TimeoutError` is reported to the handshake
+    as `ServiceFailed`; what raises a `HandshakeError` is thrown into it as it is.
+    """
+
+    async def perform(self, effect: Any) -> Any:
+        """Perform `effect` and return its reply. By default the blocking form, in a worker thread."""
+        return await anyio.to_thread.run_sync(self.perform_blocking, effect)
+
+    def perform_blocking(self, effect: Any) -> Any:
+        """Perform `effect` and return its reply, blocking the calling thread."""
+        raise MissingService(type(effect))
+
+
+class _Function(Performer):
+    def __init__(self, function: Callable[[Any], Awaitable[Any]] | None, blocking: Callable[[Any], Any] | None) -> None:
+        self._function = function
+        self._blocking = blocking
+
+    async def perform(self, effect: Any) -> Any:
+        if self._function is None:
+            return await super().perform(effect)
+        return await self._function(effect)
+
+    def perform_blocking(self, effect: Any) -> Any:
+        if self._blocking is None:
+            return super().perform_blocking(effect)
+        return self._blocking(effect)
+
+
+class Services:
+    """Who performs which effect, with the state that must outlive a connection: replay cache, lock-out, nonce counts.
+
+    One instance belongs to a program, or to a server; an effect that was not registered here is performed by what its
+    type names (`Effect.performer`), made once for this instance. Without any, `default_services` is used, never a fresh
+    one per call: a replay cache that is new for each connection is none.
+    """
+
+    def __init__(self) -> None:
+        self._performers: dict[type[Effect[Any]], Performer] = {}
+        self._lock = threading.Lock()
+
+    def register(
+        self,
+        effect: type[Effect[R]],
+        performer: Callable[[Any], Awaitable[R]] | None = None,
+        *,
+        blocking: Callable[[Any], R] | None = None,
+    ) -> None:
+        """Have `performer` perform effects of this type from now on.
+
+        Args:
+            effect: the type of the effect.
+            performer: an async function from the effect to its reply.
+            blocking: the same for blocking callers; used in a worker thread where `performer` is not given.
+        """
+        self._performers[effect] = _Function(performer, blocking)
+
+    def register_performer(self, effect: type[Effect[Any]], performer: Performer) -> None:
+        """Have `performer` perform effects of this type from now on."""
+        self._performers[effect] = performer
+
+    def performer_of(self, effect: type[Effect[Any]]) -> Performer:
+        """Who performs effects of this type.
+
+        Raises:
+            MissingService: nobody does.
+        """
+        performer = self._performers.get(effect)
+        return self._make(effect) if performer is None else performer
+
+    def _make(self, effect: type[Effect[Any]]) -> Performer:
+        if effect.performer is None:
+            raise MissingService(effect)
+        module, _, name = effect.performer.partition(":")
+        factory: Callable[[], Performer] = getattr(importlib.import_module(module), name)
+        with self._lock:
+            return self._performers.setdefault(effect, factory())
+
+
+_default = Services()
+
+
+def default_services() -> Services:
+    """The process-wide `Services`."""
+    return _default
+
+
+async def respond(machine: HandshakeMachine, token: bytes | None = None, services: Services | None = None) -> Step:
+    """Step `machine` with the peer's token and perform its needs until it has a token to send, or is done.
+
+    Args:
+        machine: the handshake.
+        token: the peer's token; `None` to begin.
+        services: who performs effects; `None` for the process-wide ones.
+
+    Returns:
+        A step without a need.
+
+    Raises:
+        HandshakeError: the handshake failed; its ``token`` is owed to the peer.
+        MissingService: nobody performs an effect.
+
+    Cancellation closes the machine; nothing of a half-performed effect is kept.
+    """
+    services = _default if services is None else services
+    step = machine.step(token)
+    while step.need is not None:
+        try:
+            reply = await services.performer_of(type(step.need)).perform(step.need)
+        except Exception as error:  # thrown into the handshake, which may try elsewhere, or raised again below
+            step = _failed(machine, step.need, error)
+        except BaseException:  # cancellation
+            machine.close()
+            raise
+        else:
+            step = machine.step(reply)
+    return step
+
+
+def respond_blocking(machine: HandshakeMachine, token: bytes | None = None, services: Services | None = None) -> Step:
+    """`respond` for callers without an event loop: effects are performed in the calling thread."""
+    services = _default if services is None else services
+    step = machine.step(token)
+    while step.need is not None:
+        try:
+            reply = services.performer_of(type(step.need)).perform_blocking(step.need)
+        except Exception as error:  # as in respond
+            step = _failed(machine, step.need, error)
+        except BaseException:
+            machine.close()
+            raise
+        else:
+            step = machine.step(reply)
+    return step
+
+
+def _failed(machine: HandshakeMachine, need: Effect[Any], error: Exception) -> Step:
+    """Tell the handshake of a performer's failure; a bug of a performer is raised as the bug it is."""
+    if isinstance(error, OSError):  # TimeoutError is one
+        failure = ServiceFailed(f"{type(need).__name__} could not be performed: {error}", type(need))
+        failure.__cause__ = error
+        return machine.fail(failure)
+    if isinstance(error, SecureStreamError):
+        return machine.fail(error)
+    machine.close()
+    raise error
+
+
+class _ComputePerformer(Performer):
+    """Runs `Compute` in threads of its own limiter with a bounded queue: strangers cannot starve the program."""
+
+    def __init__(self) -> None:
+        self._limiter: anyio.lowlevel.RunVar[CapacityLimiter] = anyio.lowlevel.RunVar("securestream.compute")
+
+    async def perform(self, effect: Compute[R]) -> R:
+        limiter = self._limiter.get(None)
+        if limiter is None:
+            limiter = CapacityLimiter(COMPUTE_THREADS)
+            self._limiter.set(limiter)
+        if limiter.statistics().tasks_waiting >= COMPUTE_QUEUE:
+            raise LimitExceeded("too many handshakes compute at once: try again later")
+        return await anyio.to_thread.run_sync(effect.function, limiter=limiter)
+
+    def perform_blocking(self, effect: Compute[R]) -> R:
+        return effect.function()
+
+
+class _IgnoringPerformer(Performer):
+    """Answers the announcements that only an outer handshake listens to, where there is no outer."""
+
+    async def perform(self, effect: Any) -> None:
+        return None
+
+    def perform_blocking(self, effect: Any) -> None:
+        return None
+
+
+def compute_performer() -> Performer:
+    """The default performer of `Compute`."""
+    return _ComputePerformer()
+
+
+def ignoring_performer() -> Performer:
+    """The default performer of `VerifyKeys` and `Metadata`."""
+    return _IgnoringPerformer()

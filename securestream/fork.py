@@ -1,0 +1,37 @@
+"""Live cipher state must not be used by two processes: what is registered here is discarded in a forked child.
+
+The one place outside the edges that knows of processes; it performs no I/O. Where the platform has no fork, nothing
+is registered.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+from weakref import WeakSet
+
+
+class Discardable(Protocol):
+    """Something with keys that can be dropped."""
+
+    def discard(self) -> None:
+        """Drop the keys; every later use fails."""
+        ...
+
+
+_live: WeakSet[Discardable] = WeakSet()
+
+
+def discard_in_child(holder: Discardable) -> None:
+    """Have `holder.discard()` called in each child that this process forks from now on."""
+    _live.add(holder)
+
+
+def _discard_all() -> None:
+    for holder in list(_live):
+        holder.discard()
+    _live.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_discard_all)

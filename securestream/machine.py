@@ -1,0 +1,194 @@
+"""A handshake as a machine that is stepped: the enumerable form, for callers who own their protocol.
+
+The only place in the project that resumes a handshake's generator. Everything else, nesting included, steps this.
+
+    NEW -> EXCHANGING | NEEDING -> ESTABLISHED | FAILED
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from securestream.errors import (
+    HandshakeError,
+    InternalFailure,
+    InvalidToken,
+    LimitExceeded,
+    MalformedMessage,
+    SecureStreamError,
+    UsageError,
+)
+from securestream.options import Limits
+from securestream.provider import Effect, Established, Exchange, Handshake
+from securestream.redaction import Redacted
+
+
+class State(Enum):
+    """Where a machine stands."""
+
+    NEW = "new"
+    EXCHANGING = "exchanging"
+    """The next `HandshakeMachine.step` takes the peer's token."""
+    NEEDING = "needing"
+    """The next `HandshakeMachine.step` takes the reply to `Step.need`."""
+    ESTABLISHED = "established"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, repr=False)
+class Step(Redacted):
+    """What a machine wants after a step.
+
+    Args:
+        token: for the peer; `None` is nothing to send, ``b""`` an empty token.
+        need: an effect to perform before the next step; `token` is then `None`.
+        established: the outcome, at the end; `token` is then the last one for the peer, if any.
+    """
+
+    token: bytes | None = None
+    need: Effect[Any] | None = None
+    established: Established | None = None
+
+
+class HandshakeMachine:
+    """Steps a handshake.
+
+    Args:
+        handshake: what `SecurityPackage.initiate` or ``accept`` returned; the machine owns it from now on.
+        limits: `Limits.token_size`, ``legs`` and ``handshake_octets`` are checked before a token is looked at.
+    """
+
+    def __init__(self, handshake: Handshake, limits: Limits | None = None) -> None:
+        self._handshake: Handshake | None = handshake
+        self._limits = Limits() if limits is None else limits
+        self._state = State.NEW
+        self._legs = 0
+        self._octets = 0
+
+    def __repr__(self) -> str:
+        return f"<HandshakeMachine {self._state.value}>"
+
+    @property
+    def state(self) -> State:
+        """Where the machine stands."""
+        return self._state
+
+    def step(self, reply: Any = None) -> Step:
+        """Go on to the next token, need or outcome.
+
+        Args:
+            reply: in `State.NEW` nothing, or, for an acceptor, the peer's first token; in `State.EXCHANGING` the peer's
+                token; in `State.NEEDING` the reply to the effect.
+
+        Raises:
+            HandshakeError: the handshake failed; its ``token``, if any, is owed to the peer.
+            UsageError: there is nothing to step, or `reply` is not what this state takes.
+        """
+        handshake = self._handshake
+        if handshake is None:
+            raise UsageError(f"the handshake is {self._state.value}: there is nothing to step")
+        if self._state is State.NEW:
+            step = self._advance(handshake, None, None)
+            if reply is None:
+                return step
+            if step.token is not None or step.need is not None or step.established is not None:
+                self.close()
+                raise UsageError("an initiator speaks first: step it without a token to begin")
+            self._count(reply)
+            return self._advance(handshake, reply, None)
+        if self._state is State.EXCHANGING:
+            self._count(reply)
+        return self._advance(handshake, reply, None)
+
+    def fail(self, error: Exception) -> Step:
+        """Throw a failure from outside (`ServiceFailed`, `PeerGone`, a refused logon) into the handshake.
+
+        The handshake may try elsewhere; what it then wants is returned.
+
+        Raises:
+            SecureStreamError: the failure, or what the handshake made of it.
+            UsageError: there is no running handshake.
+        """
+        handshake = self._handshake
+        if handshake is None:
+            raise UsageError(f"the handshake is {self._state.value}: it cannot fail any more")
+        if self._state is State.NEW:
+            self.close()
+            raise error
+        return self._advance(handshake, None, error)
+
+    def close(self) -> None:
+        """Abandon the handshake; its generator is closed. Idempotent; an established one is not changed."""
+        if self._handshake is not None:
+            handshake, self._handshake = self._handshake, None
+            self._state = State.FAILED
+            handshake.close()
+
+    def _count(self, token: Any) -> None:
+        if not isinstance(token, bytes):
+            raise UsageError("the peer's token is due: step the machine with its bytes")
+        self._legs += 1
+        self._octets += len(token)
+        limits = self._limits
+        if len(token) > limits.token_size or self._legs > limits.legs or self._octets > limits.handshake_octets:
+            self.close()
+            raise LimitExceeded(
+                f"the peer's handshake is over the limit (token {limits.token_size} octets, {limits.legs} legs, "
+                f"{limits.handshake_octets} octets in all): raise Options.limits if this peer is legitimate"
+            )
+
+    def _advance(self, handshake: Handshake, reply: Any, error: Exception | None) -> Step:
+        try:
+            effect = handshake.throw(error) if error is not None else handshake.send(reply)
+        except StopIteration as stop:
+            self._handshake = None
+            self._state = State.ESTABLISHED
+            established: Established = stop.value
+            return Step(token=established.token, established=established)
+        except MalformedMessage as malformed:
+            self._drop(malformed)
+            raise InvalidToken(f"the peer's token is malformed: {malformed}") from malformed
+        except BaseException as failure:  # whatever it is, no generator and no frame may keep keys; it is raised on
+            self._drop(failure)
+            raise
+        if isinstance(effect, Exchange):
+            self._state = State.EXCHANGING
+            return Step(token=effect.token)
+        self._state = State.NEEDING
+        return Step(need=effect)
+
+    def _drop(self, failure: BaseException) -> None:
+        self._handshake = None
+        self._state = State.FAILED
+        clear_frames(failure)
+
+
+def clear_frames(failure: BaseException) -> None:
+    """Clear the locals of all frames of `failure` and of what it came from: no key stays in a crash report."""
+    pending: list[BaseException | None] = [failure]
+    seen: set[int] = set()
+    while pending:
+        error = pending.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        if error.__traceback__ is not None:
+            traceback.clear_frames(error.__traceback__)
+        pending += (error.__cause__, error.__context__)
+
+
+def owed_token(error: BaseException) -> bytes | None:
+    """The error token that the peer is still owed after `error`, or `None`."""
+    return error.token if isinstance(error, HandshakeError) else None
+
+
+def told_to_peer(error: BaseException) -> HandshakeError:
+    """What a peer may be told of `error`: itself where it is ours, else an internal failure without details."""
+    if isinstance(error, HandshakeError):
+        return error
+    if isinstance(error, SecureStreamError):
+        return HandshakeError("the handshake was refused")
+    return InternalFailure("the handshake ended by an internal failure")

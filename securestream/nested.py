@@ -1,0 +1,75 @@
+"""An inner handshake run by an outer one: SPNEGO around Kerberos, CredSSP around SPNEGO."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any, Self
+
+from securestream.errors import SecureStreamError, UsageError
+from securestream.machine import HandshakeMachine, Step
+from securestream.options import Limits
+from securestream.provider import Effect, Established, Handshake
+
+
+class Nested:
+    """Runs an inner handshake inside an outer one::
+
+        with Nested(inner_package.initiate(...), answers=(VerifyKeys,)) as inner:
+            step = yield from inner.step()
+            ...
+
+    Tokens, and the effects named in `answers`, are the outer's to deal with and come back as a `Step`; every other
+    effect passes through to the driver, and so does a failure that the driver throws in. A `HandshakeError` of the
+    inner handshake leaves `step`; the outer envelopes its token and raises again. Leaving the ``with`` closes the inner
+    generator, which closing an outer one does not do by itself.
+
+    Args:
+        handshake: the inner handshake.
+        answers: effects that the outer answers itself.
+        limits: bounds on the inner tokens.
+    """
+
+    def __init__(
+        self, handshake: Handshake, *, answers: tuple[type[Effect[Any]], ...] = (), limits: Limits | None = None
+    ) -> None:
+        self._machine = HandshakeMachine(handshake, limits)
+        self._answers = answers
+        self._established: Established | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._machine.close()
+
+    @property
+    def established(self) -> Established:
+        """The outcome of the inner handshake.
+
+        Raises:
+            UsageError: it is not there yet.
+        """
+        if self._established is None:
+            raise UsageError("the inner handshake is not complete")
+        return self._established
+
+    @property
+    def is_established(self) -> bool:
+        """Whether the inner handshake is complete."""
+        return self._established is not None
+
+    def step(self, reply: Any = None) -> Generator[Effect[Any], Any, Step]:
+        """Step the inner handshake with the peer's inner token, or with the answer to an effect of `answers`."""
+        step = self._machine.step(reply)
+        while step.need is not None and not isinstance(step.need, self._answers):
+            try:
+                result = yield from step.need
+            except SecureStreamError as failure:
+                step = self._machine.fail(failure)
+            else:
+                step = self._machine.step(result)
+        self._established = step.established
+        return step

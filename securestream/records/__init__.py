@@ -1,0 +1,1 @@
+"""Record connections: TLS without I/O, on two engines."""

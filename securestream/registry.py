@@ -1,0 +1,62 @@
+"""Finding security packages: by entry point among what is installed, or in an explicit set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from securestream.errors import UsageError
+from securestream.provider import PackageInfo, SecurityPackage
+
+ENTRY_POINTS = "securestream.providers"
+"""The entry point group. Each entry is a callable without arguments that returns a `SecurityPackage`."""
+
+
+class Registry:
+    """An immutable set of packages, looked up by name without regard to case. Packages load when first asked for."""
+
+    def __init__(self, packages: dict[str, SecurityPackage | EntryPoint]) -> None:
+        self._packages = {name.lower(): package for name, package in packages.items()}
+
+    @classmethod
+    def installed(cls) -> Registry:
+        """All packages that installed distributions announce in the group `ENTRY_POINTS`."""
+        return _installed()
+
+    @classmethod
+    def of(cls, *packages: SecurityPackage) -> Registry:
+        """Exactly these packages."""
+        return cls({package.info.name: package for package in packages})
+
+    def __getitem__(self, name: str) -> SecurityPackage:
+        """The package of that name.
+
+        Raises:
+            UsageError: there is none; the message lists those there are.
+        """
+        found = self._packages.get(name.lower())
+        if found is None:
+            raise UsageError(f"no package is called {name!r}; there are: {', '.join(self) or 'none'}")
+        if isinstance(found, EntryPoint):
+            package: SecurityPackage = found.load()()
+            self._packages[name.lower()] = found = package
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._packages))
+
+    def __len__(self) -> int:
+        return len(self._packages)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._packages
+
+    def enumerate(self) -> list[PackageInfo]:
+        """What each package is, by name (EnumerateSecurityPackages)."""
+        return [self[name].info for name in self]
+
+
+@cache
+def _installed() -> Registry:
+    return Registry({point.name: point for point in entry_points(group=ENTRY_POINTS)})

@@ -1,0 +1,1 @@
+"""Services: what performs effects that several mechanisms share."""

@@ -1,0 +1,1 @@
+"""Streams: anyio byte streams over security contexts and record connections."""

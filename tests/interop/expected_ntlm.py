@@ -1,0 +1,7 @@
+"""The cells of the NTLM table."""
+
+from __future__ import annotations
+
+from tests.interop.matrix import Cell
+
+NTLM: tuple[Cell, ...] = ()

@@ -1,0 +1,7 @@
+"""The cells of the TLS table."""
+
+from __future__ import annotations
+
+from tests.interop.matrix import Cell
+
+TLS: tuple[Cell, ...] = ()
