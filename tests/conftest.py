@@ -45,7 +45,10 @@ def shared() -> Path:
 @pytest.fixture
 def matrix(request: pytest.FixtureRequest) -> Filler:
     """Where an interoperability test states the cells that it has seen to be right."""
-    return request.node.stash.setdefault(_FILLER, Filler())
+    filler = Filler()
+    item: pytest.Item = request.node
+    item.stash[_FILLER] = filler
+    return filler
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,11 +92,7 @@ def _complaints(config: pytest.Config) -> Iterator[str]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """In CI, a skip or a missing cell fails the run."""
-    if (
-        CI
-        and exitstatus == pytest.ExitCode.OK
-        and any(_complaints(session.config))
-    ):
+    if CI and exitstatus == pytest.ExitCode.OK and any(_complaints(session.config)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
