@@ -1,0 +1,126 @@
+"""MIT's GSS-API, with gss-ntlmssp as a mechanism, one security context at a time, told what to do by JSON lines.
+
+Runs under Debian's python3 with its python3-gssapi: it imports nothing of this project. Octets are hexadecimal. Each
+request {"do": ...} is answered by {"event": "reply", ...}, or by {"event": "refused", "major": ..., "message": ...} when
+GSS-API says no. The raw calls are used, since `gssapi.SecurityContext` defers errors of a step.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+# Debian's package, which is not in the environment that checks the types
+gss: Any = importlib.import_module("gssapi.raw")
+
+MECHANISMS = {
+    "ntlm": gss.OID.from_int_seq("1.3.6.1.4.1.311.2.2.10"),
+    "spnego": gss.OID.from_int_seq("1.3.6.1.5.5.2"),
+}
+SESSION_KEY = gss.OID.from_int_seq("1.2.840.113554.1.2.2.5.5")  # GSS_C_INQ_SSPI_SESSION_KEY
+
+Request = dict[str, Any]
+Reply = dict[str, Any]
+
+
+class Peer:
+    """The context under way, and the requests as methods."""
+
+    def __init__(self) -> None:
+        self.context: Any = None
+        self.advance: Callable[[bytes | None], Any] = lambda token: None
+
+    def initiate(self, request: Request) -> Reply:
+        """Begin as an initiator: user, password (or what NTLM_USER_FILE has), target, flags, bindings, mechanism."""
+        mechanism = MECHANISMS[request.get("mechanism", "ntlm")]
+        name = gss.import_name(request["user"].encode(), gss.NameType.user)
+        if (password := request.get("password")) is not None:
+            acquired = gss.acquire_cred_with_password(name, password.encode(), None, [mechanism], "initiate")
+        else:
+            acquired = gss.acquire_cred(name, None, [mechanism], "initiate")
+        target = gss.import_name(request["target"].encode(), gss.NameType.hostbased_service)
+        flags = sum(gss.RequirementFlag[flag] for flag in request.get("flags", ()))
+        bindings = self._bindings(request)
+        self.context = None
+
+        def advance(token: bytes | None) -> Any:
+            return gss.init_sec_context(
+                target, acquired.creds, self.context, mechanism, flags, channel_bindings=bindings, input_token=token
+            )
+
+        self.advance = advance
+        return {}
+
+    def accept(self, request: Request) -> Reply:
+        """Begin as an acceptor: bindings, mechanism."""
+        mechanism = MECHANISMS[request.get("mechanism", "ntlm")]
+        acquired = gss.acquire_cred(None, None, [mechanism], "accept")
+        bindings = self._bindings(request)
+        self.context = None
+
+        def advance(token: bytes | None) -> Any:
+            return gss.accept_sec_context(token, acquired.creds, self.context, bindings)
+
+        self.advance = advance
+        return {}
+
+    @staticmethod
+    def _bindings(request: Request) -> Any:
+        data = request.get("bindings")
+        return None if data is None else gss.ChannelBindings(application_data=bytes.fromhex(data))
+
+    def step(self, request: Request) -> Reply:
+        """Take a token, or none at the start; give one, or none."""
+        token = request.get("token")
+        result = self.advance(None if token is None else bytes.fromhex(token))
+        self.context = result.context
+        return {
+            "token": None if result.token is None else result.token.hex(),
+            "complete": not result.more_steps,
+            "flags": sorted(gss.RequirementFlag(flag).name for flag in result.flags),
+        }
+
+    def inquire(self, request: Request) -> Reply:
+        """Who initiated, and the session key."""
+        # gss-ntlmssp 1.2.0 as an acceptor crashes when it is asked for the target too
+        found = gss.inquire_context(self.context, initiator_name=True, target_name=False)
+        name = gss.display_name(found.initiator_name, False).name.decode().rstrip("\0")
+        return {"initiator": name, "key": gss.inquire_sec_context_by_oid(self.context, SESSION_KEY)[0].hex()}
+
+    def wrap(self, request: Request) -> Reply:
+        """Seal, or only sign, data."""
+        result = gss.wrap(self.context, bytes.fromhex(request["data"]), request.get("encrypt", True))
+        return {"token": result.message.hex(), "encrypted": result.encrypted}
+
+    def unwrap(self, request: Request) -> Reply:
+        """Open what the other end wrapped."""
+        result = gss.unwrap(self.context, bytes.fromhex(request["token"]))
+        return {"data": result.message.hex(), "encrypted": result.encrypted}
+
+    def sign(self, request: Request) -> Reply:
+        """Make a message integrity code."""
+        return {"token": gss.get_mic(self.context, bytes.fromhex(request["data"])).hex()}
+
+    def verify(self, request: Request) -> Reply:
+        """Check one."""
+        gss.verify_mic(self.context, bytes.fromhex(request["data"]), bytes.fromhex(request["token"]))
+        return {}
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    peer = Peer()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"event": "reply", **getattr(peer, request["do"])(request)}
+        except gss.GSSError as error:
+            answer = {"event": "refused", "major": error.maj_code, "minor": error.min_code, "message": str(error)}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
