@@ -159,7 +159,7 @@ def respond_blocking(machine: HandshakeMachine, token: bytes | None = None, serv
             reply = services.performer_of(type(step.need)).perform_blocking(step.need)
         except Exception as error:  # as in respond
             step = _failed(machine, step.need, error)
-        except BaseException:
+        except BaseException:  # an interrupt
             machine.close()
             raise
         else:

@@ -1,8 +1,8 @@
 """MIT's GSS-API, with gss-ntlmssp as a mechanism, one security context at a time, told what to do by JSON lines.
 
 Runs under Debian's python3 with its python3-gssapi: it imports nothing of this project. Octets are hexadecimal. Each
-request {"do": ...} is answered by {"event": "reply", ...}, or by {"event": "refused", "major": ..., "message": ...} when
-GSS-API says no. The raw calls are used, since `gssapi.SecurityContext` defers errors of a step.
+request {"do": ...} is answered by {"event": "reply", ...}, or by {"event": "refused", "major": ..., "message": ...}
+when GSS-API says no. The raw calls are used, since `gssapi.SecurityContext` defers errors of a step.
 """
 
 from __future__ import annotations
