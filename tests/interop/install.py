@@ -61,7 +61,7 @@ def debian_packages() -> None:
         raise CannotInstall("a Debian 12 or a relative of it, for gss-ntlmssp, python3-gssapi and gnutls-bin")
     if missing := [package for package in DEBIAN_PACKAGES if not _installed(package)]:
         _apt(missing)
-    probe = subprocess.run([SYSTEM_PYTHON, "-c", "import gssapi"], capture_output=True, text=True, check=False)
+    probe = subprocess.run([SYSTEM_PYTHON, "-I", "-c", "import gssapi"], capture_output=True, text=True, check=False)
     if probe.returncode:
         raise CannotInstall(f"python3-gssapi for {SYSTEM_PYTHON}")
 

@@ -7,19 +7,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.interop.peers.foreign import Refused
 from tests.interop.peers.places import SYSTEM_PYTHON
 from tests.interop.peers.process import Event, JsonPeer
 
 NAME = "gss-ntlmssp"
 PROGRAM = Path(__file__).with_name("gssapi_peer.py")
-
-
-class Refused(Exception):
-    """GSS-API said no; `major` is its major status without the informative bits."""
-
-    def __init__(self, message: str, major: int) -> None:
-        super().__init__(message)
-        self.major = major
 
 
 @functools.cache
@@ -28,7 +21,7 @@ def version() -> str | None:
     query = ["dpkg-query", "--show", "--showformat=${Version}", "gss-ntlmssp"]
     try:
         package = subprocess.run(query, capture_output=True, text=True, check=True)
-        subprocess.run([SYSTEM_PYTHON, "-c", "import gssapi"], capture_output=True, check=True)
+        subprocess.run([SYSTEM_PYTHON, "-I", "-c", "import gssapi"], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return package.stdout.partition("-")[0]
@@ -43,7 +36,8 @@ class GssPeer:
     """One security context of MIT's GSS-API."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._process = JsonPeer([SYSTEM_PYTHON, PROGRAM], environment)
+        # isolated, or the folder of the program would shadow the system's modules
+        self._process = JsonPeer([SYSTEM_PYTHON, "-I", PROGRAM], environment)
         self.complete = False
         self.flags: frozenset[str] = frozenset()
 
@@ -58,27 +52,27 @@ class GssPeer:
         return answer
 
     def initiate(
-        self,
-        user: str,
-        target: str,
-        *,
-        password: str | None = None,
-        flags: tuple[str, ...] = ("integrity", "confidentiality", "replay_detection", "out_of_sequence_detection"),
-        bindings: bytes | None = None,
+        self, user: str, password: str, target: str, *, encrypt: bool = True, bindings: bytes | None = None
     ) -> None:
-        """Begin as an initiator; `bindings` are the application data of the channel bindings."""
+        """Begin as an initiator; see `ForeignEnd.initiate`."""
+        flags = [
+            "integrity",
+            "replay_detection",
+            "out_of_sequence_detection",
+            *(["confidentiality"] if encrypt else []),
+        ]
         self._ask(
             do="initiate",
             user=user,
-            target=target,
             password=password,
+            target=target,
             flags=flags,
-            bindings=bindings and bindings.hex(),
+            bindings=None if bindings is None else bindings.hex(),
         )
 
     def accept(self, *, bindings: bytes | None = None) -> None:
         """Begin as an acceptor."""
-        self._ask(do="accept", bindings=bindings and bindings.hex())
+        self._ask(do="accept", bindings=None if bindings is None else bindings.hex())
 
     def step(self, token: bytes | None) -> bytes | None:
         """Take the other end's token (`None` at an initiator's start), give the next one if there is one."""
@@ -88,8 +82,8 @@ class GssPeer:
         reply: str | None = answer["token"]
         return None if reply is None else bytes.fromhex(reply)
 
-    def initiator(self) -> str:
-        """Who the acceptor sees."""
+    def peer(self) -> str:
+        r"""Who the acceptor sees, as ``DOMAIN\name``."""
         return str(self._ask(do="inquire")["initiator"])
 
     def session_key(self) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -78,10 +79,11 @@ class JsonPeer:
                 raise PeerProcessError(f"the peer failed instead of {' or '.join(names)}; {self._said()}")
 
     def tell(self, message: Mapping[str, object]) -> None:
-        """Give the peer one JSON object on its standard input."""
+        """Give the peer one JSON object on its standard input; one that has ended is noticed by `expect`."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
 
     def ask(self, message: Mapping[str, object], *, timeout: float = TIMEOUT) -> Event:
         """`tell`, then the event "reply" or "refused" that answers it."""
@@ -101,7 +103,8 @@ class JsonPeer:
             reader.join(5)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
     def __enter__(self) -> Self:
         return self
