@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from tests.interop.peers.dotnet_setup import ENVIRONMENT, ready
 from tests.interop.peers.places import DOTNET_HOST, DOTNET_PROGRAM, DOTNET_RUNTIME_CONFIG, DOTNET_VERSION
 from tests.interop.peers.process import JsonPeer
 
 NAME = ".NET"
-VERSION = DOTNET_VERSION
+
+
+def version() -> str | None:
+    """The version of the runtime, or `None` where it is missing."""
+    return DOTNET_VERSION if ready() else None
 
 
 def missing() -> str | None:
@@ -38,11 +41,3 @@ def server(
     """A server on a free port of 127.0.0.1, with that port; it echoes until the block is left."""
     with start({"role": "server", **settings}, environment) as peer:
         yield peer, int(peer.expect("listening")["port"])
-
-
-def ntlm_environment(folder: Path, accounts: Mapping[tuple[str, str], str]) -> dict[str, str]:
-    """Variables that give a process gss-ntlmssp's NTLM with these accounts: `{(domain, user): password}`."""
-    file = folder / "ntlm-users"
-    file.touch(mode=0o600)
-    file.write_text("".join(f"{domain}:{user}:{password}\n" for (domain, user), password in accounts.items()))
-    return {"NTLM_USER_FILE": str(file), "LM_COMPAT_LEVEL": "5"}
