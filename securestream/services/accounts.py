@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from securestream.credentials import split_name
+from securestream.errors import SecureStreamError, UsageError
 from securestream.redaction import Redacted, Secret
+
+LONGEST_NAME = 256
+"""Characters that a user or domain name of a store may have; UNLEN of lmcons.h."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,12 +37,36 @@ class Account(Redacted):
     sid: str | None = None
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What a store tells of an account to whoever administers it: no secret.
+
+    Args:
+        name: the user name.
+        domain: its domain; empty for none.
+        disabled: whether logons are refused.
+        locked_until: until when it is locked, aware UTC, or `None`.
+        sid: its security identifier, or `None`.
+    """
+
+    name: str
+    domain: str = ""
+    disabled: bool = False
+    locked_until: datetime | None = None
+    sid: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.domain}\\{self.name}" if self.domain else self.name
+
+
 class AccountStore(Protocol):
     """A store of accounts. Implement it to verify against one of your own.
 
-    All methods may be called from worker threads. Unknown, disabled, locked and wrong must cost the same
-    (SECURITY: logon), so `find` is asked once per logon, and one of `succeeded` and `failed` is called after it with
-    whatever `find` gave.
+    Unknown, disabled, locked, throttled and wrong must look and cost the same (SECURITY: logon), so a logon asks `find`
+    and `throttled` once each, computes the same proofs with the account's hash or with `decoy`, and then calls exactly
+    one of `succeeded` and `failed` with whatever `find` gave. All methods may be called from several threads at once.
+
+    Any of them raises `ServiceFailed` when the store itself cannot be read or written.
     """
 
     @property
@@ -53,22 +82,76 @@ class AccountStore(Protocol):
     def find(self, user: str, domain: str, source: str, now: datetime) -> Account | None:
         """The account, or `None`; names are compared without regard to case.
 
+        An account of a domain is found under that domain only; one without a domain is found under any.
+
         Args:
-            user: the name as the peer sent it, at most 256 characters are looked at.
+            user: the name as the peer sent it; a name of more than 256 characters is unknown.
             domain: the domain as the peer sent it.
-            source: the peer's address, for throttling; empty where unknown.
+            source: the peer's address; empty where unknown.
             now: the present moment.
         """
         ...
 
-    def throttled(self, user: str, source: str, now: datetime) -> bool:
-        """Whether this source has failed so often for this name that the logon is refused, whatever its password."""
+    def throttled(self, user: str, account: Account | None, source: str, now: datetime) -> bool:
+        """Whether this source has failed so often for this account that the logon is refused, whatever its password."""
         ...
 
-    def failed(self, user: str, account: Account | None, source: str, now: datetime) -> None:
-        """Count a wrong response. Unknown names (`account` is `None`) create no row."""
+    def failed(self, user: str, account: Account | None, source: str, now: datetime, *, wrong: bool = True) -> None:
+        """A logon was refused.
+
+        Args:
+            user: as for `find`.
+            account: what `find` gave; unknown names (`None`) create no row, and cost the same.
+            source: as for `find`.
+            now: as for `find`.
+            wrong: whether the response was really wrong. False (the account is disabled, locked or throttled, or the
+                bindings are wrong) costs the same and counts nothing.
+        """
         ...
 
-    def succeeded(self, user: str, account: Account, source: str, now: datetime) -> None:
-        """Forget the failures of this account and source."""
+    def succeeded(self, user: str, account: Account, source: str, now: datetime) -> bool:
+        """Forget the failures of this account and source, unless they have meanwhile reached their limit.
+
+        Returns:
+            Whether the logon stands. False when other logons that ran at the same time failed so often that the
+            account is now throttled for this source, or locked: then refuse, so that guessing in parallel gains
+            nothing over guessing one by one.
+        """
         ...
+
+
+class CorruptStore(SecureStreamError):
+    """The octets of a store are not what it wrote, or its key is another one; nothing of it is used.
+
+    The message names the file, and the line where it has lines.
+    """
+
+
+def name_key(name: str) -> str:
+    """The form in which names are compared: upper case, one character for each, as Windows does.
+
+    Full case mapping would make ``straße`` and ``STRASSE`` one account. What is longer than a name may be is cut to a
+    length that no name has.
+    """
+    name = name[: LONGEST_NAME + 1]
+    upper = name.upper()
+    if len(upper) == len(name):
+        return upper
+    return "".join(folded if len(folded := character.upper()) == 1 else character for character in name)
+
+
+def checked_name(name: str) -> tuple[str, str]:
+    r"""User and domain of the ``DOMAIN\user`` or ``user`` that an administrator gives.
+
+    Raises:
+        UsageError: the name is empty, too long, or has characters that no name has.
+    """
+    user, domain = split_name(name)
+    if not user:
+        raise UsageError("an account needs a name, alone or as DOMAIN\\name")
+    for part in (user, domain):
+        if len(part) > LONGEST_NAME:
+            raise UsageError(f"a name has at most {LONGEST_NAME} characters, not {len(part)}")
+        if not part.isprintable() or "\\" in part or ":" in part:
+            raise UsageError("a name has no control characters, colons or further backslashes")
+    return user, domain
