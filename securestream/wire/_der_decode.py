@@ -2,8 +2,8 @@
 
 How a generated reader stays inside its octets: the offset ``i`` never goes back, each constructed element compares it
 with its own end once, after its last field, and the outermost end is the end of the octets. An element that claims more
-than there is overshoots one of those ends, or the octets (``IndexError``), and the message is refused; slices in between
-cannot grow beyond the octets that were given. Nothing that is generated depends on octets of a peer.
+than there is overshoots one of those ends, or the octets (``IndexError``), and the message is refused; slices made
+before that cannot be longer than the octets given. Nothing that is generated depends on octets of a peer.
 """
 
 from __future__ import annotations
@@ -11,12 +11,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from enum import IntEnum, IntFlag
+from itertools import pairwise
 from typing import Any
 
 from securestream.errors import MalformedMessage, UsageError
 from securestream.wire import _der_runtime as runtime
 from securestream.wire import der_types as t
-from securestream.wire._der_schema import Choice, Field, Identifiers, Nested, Node, Null, Schema, SequenceOf
+from securestream.wire._der_schema import (
+    Choice,
+    Field,
+    Identifiers,
+    Nested,
+    Node,
+    Null,
+    Schema,
+    SequenceOf,
+    outermost,
+    resolve,
+)
 
 
 class DecoderWriter:
@@ -42,6 +54,7 @@ class DecoderWriter:
         self._reader = reader
         self._count = 0
         self._where = schema.cls.__qualname__
+        self._known = False  # whether the identifier at ``i`` was just compared
 
     # Small tools
 
@@ -67,6 +80,12 @@ class DecoderWriter:
         """Raise if the condition holds."""
         self.put(f"if {condition}:")
         self.put(f"    raise Bad({self._where + ': ' + problem!r})")
+
+    def due(self, identifiers: Identifiers) -> None:
+        """Refuse another identifier at ``i``, unless it was just compared."""
+        if not self._known:
+            self.refuse(_differs("b[i]", identifiers), f"the tag {identifiers[0]:02x} is due")
+        self._known = False
 
     # Messages
 
@@ -135,7 +154,9 @@ class DecoderWriter:
         first = field.node.first
         self.put("if i < e:" if first is None else f"if i < e and {_matches('b[i]', first)}:")
         self.depth += 1
+        self._known = first is not None
         self.element(field.node, variable, kept)
+        self._known = False
         if field.has_default and not field.lenient_default:
             self.refuse(f"{variable} == {self.name('default', field.default)}", "its DEFAULT value was sent")
         self.depth -= 1
@@ -190,7 +211,7 @@ class DecoderWriter:
     def _open(self, identifiers: Identifiers) -> str:
         """Pass an identifier and a length; the name of the end of its content."""
         end = self.fresh("e")
-        self.refuse(_differs("b[i]", identifiers), f"the tag {identifiers[0]:02x} is due")
+        self.due(identifiers)
         self.put("n = b[i + 1]")
         self.put("i += 2")
         self.put("if n > 127:")
@@ -211,7 +232,7 @@ class DecoderWriter:
                 starts.append(self.fresh("s"))
                 self.put(f"{starts[0]} = i")
             ends.append(self._open(identifiers))
-        for outer, inner in zip(ends, ends[1:], strict=False):
+        for outer, inner in pairwise(ends):
             self.refuse(f"{inner} != {outer}", "a tag and the element in it differ in length")
         end = ends[-1]
         if isinstance(kind, Nested):
@@ -240,12 +261,14 @@ class DecoderWriter:
         self.put(f"{variable} = tuple({items})")
 
     def _choice(self, kind: Choice, variable: str) -> None:
+        self._known = False
         choice = self.fresh("t")
         self.put(f"{choice} = b[i]")
         word = "if"
         for alternative in kind.alternatives:
             self.put(f"{word} {_matches(choice, alternative.first or ())}:")
             self.depth += 1
+            self._known = True
             self.element(alternative, variable)
             self.depth -= 1
             word = "elif"
@@ -255,7 +278,8 @@ class DecoderWriter:
     def _raw(self, kind: t.Raw, node: Node, variable: str) -> None:
         if kind.of is not None:
             first = self._outer_identifiers(kind.of)
-            self.refuse(_differs("b[i]", first), f"the tag {first[0]:02x} is due")
+            self.due(first)
+        self._known = False
         start = self.fresh("s")
         self.put(f"{start} = i")
         self.put("i = element_end(b, i)")
@@ -263,10 +287,7 @@ class DecoderWriter:
         self._sizes(node, f"i - {start}")
 
     def _outer_identifiers(self, cls: type[Any]) -> Identifiers:
-        from securestream.wire._der_schema import resolve
-
-        schema = resolve(cls)
-        first = schema.chain[0] if not schema.wrapper else schema.fields[0].node.first
+        first = outermost(resolve(cls)).first
         if first is None:
             raise UsageError(f"{cls.__qualname__} has no tag of its own")
         return first
@@ -276,7 +297,7 @@ class DecoderWriter:
         ends = [self._open(identifiers) for identifiers in outer if identifiers]
         if wrapper and len(own) == 1:
             due = f"the tags {wrapper[0]:02x} and {own[0]:02x} are due"
-            self.refuse(_differs("b[i]", wrapper), f"the tag {wrapper[0]:02x} is due")
+            self.due(wrapper)
             self.put("n = b[i + 1]")
             self.put("if n < 128:")
             self.depth += 1

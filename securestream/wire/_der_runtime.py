@@ -7,7 +7,7 @@ that end early or make no sense: the entry point of each codec turns those into 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from securestream.errors import MalformedMessage, UsageError
@@ -15,7 +15,6 @@ from securestream.wire.der_types import BitString
 
 MAXIMUM_OID_OCTETS = 64
 MAXIMUM_BIT_STRING_OCTETS = 1 << 16
-_ZERO = timedelta(0)
 
 
 # Reading
@@ -39,10 +38,10 @@ def long_length(octets: bytes, first: int, at: int) -> tuple[int, int]:
     count = first & 0x7F
     if not 3 <= count <= 4:
         raise MalformedMessage("a DER length is indefinite or too large")
-    length = int.from_bytes(octets[at : at + count], "big")
-    if octets[at] == 0 or at + count > len(octets):
+    if octets[at] == 0:
         raise MalformedMessage("a DER length is not in its shortest form")
-    return length, at + count
+    _ = octets[at + count - 1]
+    return int.from_bytes(octets[at : at + count], "big"), at + count
 
 
 def element_end(octets: bytes, at: int) -> int:
@@ -127,7 +126,7 @@ def kerberos_time(content: bytes) -> datetime:
         int(content[8:10]),
         int(content[10:12]),
         int(content[12:14]),
-        tzinfo=timezone.utc,
+        tzinfo=UTC,
     )
 
 
@@ -223,10 +222,10 @@ def oid_content(text: str) -> bytes:
 
 def time_content(moment: datetime) -> bytes:
     """A time as ``YYYYMMDDHHMMSSZ``; it must know its zone and hold no fraction of a second."""
-    if moment.tzinfo is not timezone.utc:
+    if moment.tzinfo is not UTC:
         if moment.tzinfo is None:
-            raise UsageError("a time without a zone cannot be encoded; give it tzinfo=timezone.utc")
-        moment = moment.astimezone(timezone.utc)
+            raise UsageError("a time without a zone cannot be encoded; give it tzinfo=UTC")
+        moment = moment.astimezone(UTC)
     if moment.microsecond:
         raise UsageError("a KerberosTime has no fractions; the microseconds go into their own field")
     return b"%04d%02d%02d%02d%02d%02dZ" % moment.timetuple()[:6]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Iterator
 from datetime import datetime
 from enum import IntEnum
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -210,8 +209,10 @@ class _Resolver:
             else:
                 fields.append(self._field(f"{cls.__qualname__}.{field.name}", field.name, hints[field.name]))
         for name in received:
-            if name and not any(f.name == name and f.node.chain[-1:] == ((SEQUENCE,),) for f in fields):
-                raise UsageError(f"{cls.__qualname__}: only the octets of a SEQUENCE field can be kept, not of {name!r}")
+            if name and not any(f.name == name and isinstance(f.node.kind, Nested | SequenceOf) for f in fields):
+                raise UsageError(
+                    f"{cls.__qualname__}: only the octets of a SEQUENCE field can be kept, not of {name!r}"
+                )
         schema = Schema(
             cls,
             _message_chain(declaration),
@@ -244,7 +245,7 @@ class _Resolver:
         members = [member for member in _union_members(core) if member is not type(None)]
         tags = [mark for mark in marks if isinstance(mark, t.Tag)]
         sizes = next((mark for mark in marks if isinstance(mark, t.Size)), None)
-        kinds = [mark for mark in marks if isinstance(mark, tuple(_PYTHON))]
+        kinds = [mark for mark in marks if isinstance(mark, t.Kind)]
         if len(kinds) > 1:
             raise UsageError(f"{where}: more than one ASN.1 type is declared")
         if len(members) == 1 and get_origin(members[0]) is Annotated:
@@ -272,16 +273,7 @@ class _Resolver:
         if "_declaration" in python.__dict__:
             if kind is not None or sizes is not None:
                 raise UsageError(f"{where}: a message declares its own ASN.1 type")
-            schema = self.message(python)
-            if not schema.wrapper:
-                return Node(Nested(schema), schema.chain, 0, python)
-            field = schema.fields[0]
-            return dataclasses.replace(
-                _tagged(where, field.node, _message_tags(python)),
-                own=0,
-                python=python,
-                wrappers=((python, field.name), *field.node.wrappers),
-            )
+            return outermost(self.message(python))
         found = kind or next((_BY_TYPE[base] for base in python.__mro__ if base in _BY_TYPE), None)
         if found is None:
             raise UsageError(f"{where}: {python.__qualname__} has no ASN.1 type unless one is declared")
@@ -325,9 +317,15 @@ def _tagged(where: str, node: Node, tags: list[t.Tag]) -> Node:
     return node
 
 
-def _message_tags(cls: type[Any]) -> list[t.Tag]:
+def outermost(schema: Schema) -> Node:
+    """The node of a message as it stands by itself."""
+    cls = schema.cls
+    if not schema.wrapper:
+        return Node(Nested(schema), schema.chain, 0, cls)
+    field = schema.fields[0]
     tag: t.Tag | None = cls.__dict__["_declaration"].tag
-    return [] if tag is None else [tag]
+    node = _tagged(cls.__qualname__, field.node, [] if tag is None else [tag])
+    return dataclasses.replace(node, own=0, python=cls, wrappers=((cls, field.name), *field.node.wrappers))
 
 
 def _message_chain(declaration: Declaration) -> tuple[Identifiers, ...]:
@@ -371,17 +369,3 @@ def resolve(cls: type[Any]) -> Schema:
         UsageError: the declaration cannot be written in DER, or not unambiguously.
     """
     return _Resolver().message(cls)
-
-
-def nested(node: Node) -> Iterator[Schema]:
-    """The messages directly inside a node."""
-    match node.kind:
-        case Nested(message=message):
-            yield message
-        case SequenceOf(element=element):
-            yield from nested(element)
-        case Choice(alternatives=alternatives):
-            for alternative in alternatives:
-                yield from nested(alternative)
-        case _:
-            return

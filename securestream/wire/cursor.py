@@ -110,7 +110,7 @@ class Cursor:
     def expect(self, octets: bytes) -> None:
         """Pass over exactly these octets; anything else is malformed."""
         at = self._at
-        if self.view(len(octets)) != octets:
+        if self.take(len(octets)) != octets:
             raise MalformedMessage(f"{self.what}: other octets than due at offset {at}")
 
     def seek(self, offset: int) -> None:

@@ -1,0 +1,1 @@
+"""Mutated valid messages against every parser."""
