@@ -111,7 +111,7 @@ class Accounts(Credential):
     @classmethod
     def memory(cls, **passwords: str) -> Accounts:
         """A store in memory; each keyword is an account and its password. For tests and demonstrations."""
-        from securestream.services.accounts import MemoryAccounts
+        from securestream.services.accounts_memory import MemoryAccounts
 
         store = MemoryAccounts()
         for name, password in passwords.items():

@@ -1,0 +1,157 @@
+"""Accounts in memory: for tests, demonstrations, and programs that keep their accounts elsewhere and load them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeAlias
+
+from securestream.ambient import system_clock
+from securestream.errors import UsageError
+from securestream.options import Clock
+from securestream.redaction import Secret
+from securestream.services.accounts import Account, Listing, checked_name, name_key
+from securestream.services.failures import FailureCounts, Lockout, Throttle
+from securestream.services.nt_hash import nt_hash as hash_of
+
+_Key: TypeAlias = tuple[str, str]
+
+
+class MemoryAccounts:
+    r"""An account store in memory. Names are given as ``DOMAIN\user`` or ``user``. Safe for threads.
+
+    Args:
+        throttle: when a source address is refused for an account; `None` for never.
+        lockout: when an account is refused for everybody; `None`, the default, for never.
+        clock: the present moment, for `listing`.
+    """
+
+    blocking = False
+
+    def __init__(
+        self,
+        *,
+        throttle: Throttle | None = Throttle(),  # noqa: B008  an immutable value
+        lockout: Lockout | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._accounts: dict[_Key, Account] = {}
+        self._lock = threading.Lock()
+        self._counts = FailureCounts(throttle, lockout)
+        self._clock = clock
+        self._decoy = Secret(os.urandom(16))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self._accounts)} accounts>"
+
+    @property
+    def decoy(self) -> Secret[bytes]:
+        """A random key of this store that stands for the hash of an unknown user."""
+        return self._decoy
+
+    # --- administration
+
+    def add(self, name: str, password: str, *, sid: str | None = None) -> None:
+        """Add an account, or give an existing one a new password; whether it is disabled stays as it is.
+
+        Raises:
+            UsageError: the name cannot be one.
+        """
+        self.add_hash(name, hash_of(password), sid=sid)
+
+    def add_hash(self, name: str, nt_hash: bytes, *, sid: str | None = None) -> None:
+        """`add` for a caller who has the NT hash (16 octets) and not the password."""
+        if len(nt_hash) != 16:
+            raise UsageError(f"an NT hash is 16 octets, not {len(nt_hash)}")
+        user, domain = checked_name(name)
+        key = name_key(user), name_key(domain)
+        with self._lock:
+            old = self._accounts.get(key)
+            self._accounts[key] = Account(
+                user,
+                Secret(bytes(nt_hash)),
+                domain=domain,
+                disabled=old is not None and old.disabled,
+                sid=old.sid if old is not None and sid is None else sid,
+            )
+        self._counts.forget(key)
+
+    def remove(self, name: str) -> None:
+        """Remove an account.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        with self._lock:
+            key = self._existing(name)
+            del self._accounts[key]
+        self._counts.forget(key)
+
+    def disable(self, name: str) -> None:
+        """Refuse logons of this account until `enable`."""
+        self._set_disabled(name, disabled=True)
+
+    def enable(self, name: str) -> None:
+        """Admit logons of this account again."""
+        self._set_disabled(name, disabled=False)
+
+    def unlock(self, name: str) -> None:
+        """End a lock-out, and forget the account's failures."""
+        with self._lock:
+            key = self._existing(name)
+        self._counts.forget(key)
+
+    def listing(self) -> tuple[Listing, ...]:
+        """All accounts by name, without secrets."""
+        now = self._clock()
+        with self._lock:
+            accounts = sorted(self._accounts.items())
+        return tuple(
+            Listing(a.name, a.domain, a.disabled, self._counts.locked_until(key, now), a.sid) for key, a in accounts
+        )
+
+    def __iter__(self) -> Iterator[Listing]:
+        return iter(self.listing())
+
+    def _existing(self, name: str) -> _Key:
+        user, domain = checked_name(name)
+        key = name_key(user), name_key(domain)
+        if key not in self._accounts:
+            raise UsageError(f"there is no account {name}")
+        return key
+
+    def _set_disabled(self, name: str, *, disabled: bool) -> None:
+        with self._lock:
+            key = self._existing(name)
+            self._accounts[key] = replace(self._accounts[key], disabled=disabled)
+
+    # --- logons: AccountStore
+
+    def find(self, user: str, domain: str, source: str, now: datetime) -> Account | None:
+        """The account, or `None`."""
+        key, domain_key = name_key(user), name_key(domain)
+        with self._lock:
+            exact = self._accounts.get((key, domain_key))
+            anywhere = self._accounts.get((key, ""))
+        found = anywhere if exact is None else exact
+        until = self._counts.locked_until(None if found is None else _key_of(found), now)
+        return found if found is None or until is None else replace(found, locked_until=until)
+
+    def throttled(self, user: str, account: Account | None, source: str, now: datetime) -> bool:
+        """Whether this source is refused for this account at present."""
+        return self._counts.throttled(None if account is None else _key_of(account), source, now)
+
+    def failed(self, user: str, account: Account | None, source: str, now: datetime, *, wrong: bool = True) -> None:
+        """Count a wrong response."""
+        self._counts.failed(None if account is None else _key_of(account), source, now, wrong=wrong)
+
+    def succeeded(self, user: str, account: Account, source: str, now: datetime) -> bool:
+        """Forget the failures of this account and source; False where they stand at their limit meanwhile."""
+        return self._counts.succeeded(_key_of(account), source, now)
+
+
+def _key_of(account: Account) -> _Key:
+    return name_key(account.name), name_key(account.domain)
