@@ -1,0 +1,56 @@
+"""The receive buffer of the framings: consumed by offset, never shifted, copied at most once."""
+
+from __future__ import annotations
+
+from securestream.provider import Buffer
+
+_NOTHING = memoryview(b"")
+
+
+class ReceiveBuffer:
+    """Octets received and not yet taken.
+
+    What arrives while nothing is left over is kept as it came; a left-over part is gathered in a `bytearray` that is
+    never again extended once a view of it was given out. So a peer that dribbles a frame costs no repeated copies.
+    """
+
+    __slots__ = ("_gathered", "_offset", "_view")
+
+    def __init__(self) -> None:
+        self._view: memoryview = _NOTHING
+        self._offset = 0
+        self._gathered: bytearray | None = None
+
+    def __len__(self) -> int:
+        if self._gathered is not None:
+            return len(self._gathered)
+        return len(self._view) - self._offset
+
+    def append(self, data: Buffer) -> None:
+        """Add `data`; views given out before are not valid any more."""
+        if self._gathered is None:
+            if self._offset == len(self._view):
+                self._view = memoryview(data if isinstance(data, bytes) else bytes(data))
+                self._offset = 0
+                return
+            self._gathered = bytearray(self._view[self._offset :])
+            self._view, self._offset = _NOTHING, 0
+        self._gathered += data
+
+    def peek(self, size: int) -> memoryview:
+        """The next `size` octets, or fewer when fewer are there, without taking them."""
+        if self._gathered is not None:
+            return memoryview(bytes(self._gathered[:size]))
+        return self._view[self._offset : self._offset + size]
+
+    def take(self, size: int, skip: int = 0) -> memoryview:
+        """A view of the `size` octets behind the next `skip`, and take both."""
+        if self._gathered is not None:
+            self._view, self._gathered = memoryview(self._gathered), None
+        start = self._offset + skip
+        self._offset = start + size
+        return self._view[start : self._offset]
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._view, self._offset, self._gathered = _NOTHING, 0, None

@@ -1,0 +1,64 @@
+"""The framing that is none: octets stand on the wire as they come, for packages whose tokens delimit themselves."""
+
+from __future__ import annotations
+
+from securestream.errors import ErrorKind
+from securestream.framing._buffer import ReceiveBuffer
+from securestream.framing.base import EndOfInput, FrameEvent, Mode, RawData, TokenFrame, TokenKind
+from securestream.provider import Buffer
+
+
+class RawFraming:
+    """No frames: during the handshake each read is a token, afterwards octets are data.
+
+    Fit for packages that are a protocol of their own (TLS); a package of bare tokens would not know where one ends.
+    """
+
+    max_plaintext = 1 << 30
+
+    __slots__ = ("_buffer", "_ended", "_mode")
+
+    def __init__(self) -> None:
+        self._mode = Mode.HANDSHAKE
+        self._buffer = ReceiveBuffer()
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<RawFraming {self._mode.value}>"
+
+    def token(self, kind: TokenKind, token: bytes | None) -> bytes:
+        """The token itself."""
+        return b"" if token is None else token
+
+    def error(self, kind: ErrorKind) -> bytes:
+        """Nothing: this wire has no error frame; what the mechanism owes is its own token (a TLS alert)."""
+        return b""
+
+    def sealed_header(self, length: int) -> bytes:
+        """Nothing."""
+        return b""
+
+    def receive_data(self, data: Buffer) -> None:
+        """Take octets from the transport."""
+        self._buffer.append(data)
+
+    def receive_eof(self) -> None:
+        """The transport ended."""
+        self._ended = True
+
+    def enter(self, mode: Mode) -> None:
+        """Say what follows on the wire."""
+        self._mode = mode
+
+    def trailing_data(self) -> bytes:
+        """What was received and not yet taken, given up."""
+        return bytes(self._buffer.take(len(self._buffer)))
+
+    def next_event(self) -> FrameEvent | None:
+        """All that is at hand, or `None` when nothing is."""
+        if not self._buffer:
+            return EndOfInput() if self._ended else None
+        data = self._buffer.take(len(self._buffer))
+        if self._mode is Mode.HANDSHAKE:
+            return TokenFrame(TokenKind.IN_PROGRESS, bytes(data))
+        return RawData(data)

@@ -1,0 +1,349 @@
+"""TCP without detours: an anyio byte stream and a listener over non-blocking sockets.
+
+Each operation checks for cancellation, tries its system call at once, and only then waits. Octets that were taken from
+the socket are never lost: when a cancellation reaches the task at that moment, the next `TcpStream.receive` has them.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
+from anyio.lowlevel import RunVar, cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+
+from securestream.provider import Buffer
+from securestream.streams._readiness import readiness_of
+
+READ_SIZE = 262144
+"""Octets read at once; one buffer of this size belongs to each event loop."""
+
+_PAUSE = 0.1
+"""Seconds that an accept loop rests when the system has no descriptors or memory left."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# accept(2): errors of the new connection, not of the listener; not every system has them all
+_PASSING_NAMES = (
+    *("ECONNABORTED", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN"),
+    *("ENONET", "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "EPERM"),
+)
+_PASSING = frozenset(getattr(errno, name) for name in _PASSING_NAMES if hasattr(errno, name))
+
+_log = logging.getLogger(__name__)
+_buffers: RunVar[memoryview] = RunVar("securestream.read_buffer")
+
+
+def loop_buffer() -> memoryview:
+    """The running event loop's read buffer, `READ_SIZE` octets. What is in it is valid until the next await."""
+    buffer = _buffers.get(None)
+    if buffer is None:
+        buffer = memoryview(bytearray(READ_SIZE))
+        _buffers.set(buffer)
+    return buffer
+
+
+class TcpStream(ByteStream):
+    """A connected TCP socket (or any other stream socket) as an `anyio.abc.ByteStream`.
+
+    Args:
+        raw: a connected stream socket; the stream owns it from now on.
+    """
+
+    def __init__(self, raw: socket.socket) -> None:
+        raw.setblocking(False)
+        if raw.family in (socket.AF_INET, socket.AF_INET6):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = raw
+        self._ready = readiness_of(raw)
+        self._buffer = loop_buffer()
+        self._unread = b""
+        self._reading = False
+        self._writing = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<TcpStream {'closed' if self._closed else 'open'}>"
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """anyio's `SocketAttribute`."""
+        return _socket_attributes(self._socket, connected=True)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """The next octets, as many as are there.
+
+        Args:
+            max_bytes: at most so many octets.
+
+        Raises:
+            anyio.EndOfStream: the peer ended its side.
+            anyio.BusyResourceError: another task is receiving.
+            anyio.BrokenResourceError: the connection was lost.
+            anyio.ClosedResourceError: the stream is or was closed meanwhile.
+
+        Cancellation loses nothing.
+        """
+        if max_bytes < 1:
+            raise ValueError("max_bytes must be positive")
+        if self._reading:
+            raise anyio.BusyResourceError("reading from")
+        self._reading = True
+        try:
+            await checkpoint_if_cancelled()
+            data = self._try_receive(max_bytes)
+            if data is None:
+                data = await self._ready.until_readable(lambda: self._try_receive(max_bytes), self._keep)
+            else:
+                try:
+                    await cancel_shielded_checkpoint()
+                except BaseException:  # a native cancellation, which no shield holds back
+                    self._keep(data)
+                    raise
+        except OSError as error:
+            raise self._lost(error) from error
+        finally:
+            self._reading = False
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    def _try_receive(self, max_bytes: int) -> bytes | None:
+        if self._closed:
+            raise anyio.ClosedResourceError
+        if self._unread:
+            data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
+            return data
+        buffer = self._buffer
+        try:
+            count = self._socket.recv_into(buffer, min(max_bytes, READ_SIZE))
+        except (BlockingIOError, InterruptedError):
+            return None
+        return bytes(buffer[:count])
+
+    def _keep(self, data: bytes) -> None:
+        self._unread = data + self._unread
+
+    async def send(self, item: Buffer) -> None:
+        """Send all octets of `item`.
+
+        Raises:
+            anyio.BusyResourceError: another task is sending.
+            anyio.BrokenResourceError: the connection was lost.
+            anyio.ClosedResourceError: the stream is or was closed meanwhile.
+
+        Cancelled before the first system call, nothing was sent; cancelled later, some octets were.
+        """
+        if self._writing:
+            raise anyio.BusyResourceError("writing to")
+        self._writing = True
+        try:
+            await checkpoint_if_cancelled()
+            sent = self.try_send(item)
+            if sent == len(item):
+                await cancel_shielded_checkpoint()
+                return
+            rest = memoryview(item)[sent:]
+
+            def attempt() -> bool | None:
+                nonlocal rest
+                rest = rest[self.try_send(rest) :]
+                return None if rest else True
+
+            await self._ready.until_writable(attempt)
+        except OSError as error:
+            raise self._lost(error) from error
+        finally:
+            self._writing = False
+
+    def try_send(self, data: Buffer) -> int:
+        """Give the system what it takes of `data` without waiting; returns how many octets it took.
+
+        Raises:
+            OSError: the connection was lost.
+            anyio.ClosedResourceError: the stream is closed.
+        """
+        if self._closed:
+            raise anyio.ClosedResourceError
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    async def send_eof(self) -> None:
+        """End this side of the stream; the peer can still send."""
+        if self._closed:
+            raise anyio.ClosedResourceError
+        if self._writing:
+            raise anyio.BusyResourceError("writing to")
+        await checkpoint()
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # the peer is gone: it has no use for an end
+                raise self._lost(error) from error
+
+    async def aclose(self) -> None:
+        """Close the socket at once; whoever waits on the stream gets `anyio.ClosedResourceError`."""
+        self.close()
+        await checkpoint()
+
+    def close(self) -> None:
+        """`aclose` without a checkpoint."""
+        if not self._closed:
+            self._closed = True
+            self._ready.close()
+            self._socket.close()
+
+    def _lost(self, error: OSError) -> Exception:
+        return anyio.ClosedResourceError() if self._closed else anyio.BrokenResourceError()
+
+
+class TcpListener(Listener[TcpStream]):
+    """A listening socket whose accept loop survives what happens to single connections and to the system.
+
+    Args:
+        raw: a listening stream socket; the listener owns it from now on.
+    """
+
+    def __init__(self, raw: socket.socket) -> None:
+        raw.setblocking(False)
+        self._socket = raw
+        self._ready = readiness_of(raw)
+        self._closed = False
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """anyio's `SocketAttribute`."""
+        return _socket_attributes(self._socket, connected=False)
+
+    async def accept(self) -> TcpStream:
+        """The next connection.
+
+        When the system is out of descriptors or memory, the listener pauses and goes on; connections that were
+        aborted before they could be accepted are passed over.
+
+        Raises:
+            anyio.ClosedResourceError: the listener is or was closed meanwhile.
+
+        Cancellation loses no connection.
+        """
+        await checkpoint()
+        while True:
+            try:
+                raw = self._try_accept()
+                if raw is None:
+                    raw = await self._ready.until_readable(self._try_accept, _close_socket)
+                return _adopt(raw)
+            except OSError as error:
+                if self._closed:
+                    raise anyio.ClosedResourceError from error
+                if error.errno in _EXHAUSTED:
+                    _log.warning("cannot accept connections for the moment: %s", error.strerror)
+                elif error.errno not in _PASSING:
+                    raise
+                await anyio.sleep(_PAUSE)
+
+    def _try_accept(self) -> socket.socket | None:
+        if self._closed:
+            raise anyio.ClosedResourceError
+        try:
+            return self._socket.accept()[0]
+        except (BlockingIOError, InterruptedError):
+            return None
+
+    async def serve(self, handler: Callable[[TcpStream], Any], task_group: TaskGroup | None = None) -> None:
+        """Accept connections and run `handler` for each, until cancelled or closed."""
+        if task_group is None:
+            async with anyio.create_task_group() as own:
+                await self.serve(handler, own)
+            return
+        while True:
+            stream = await self.accept()
+            task_group.start_soon(handler, stream)
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        if not self._closed:
+            self._closed = True
+            self._ready.close()
+            self._socket.close()
+        await checkpoint()
+
+
+def _adopt(raw: socket.socket) -> TcpStream:
+    try:
+        return TcpStream(raw)
+    except BaseException:
+        raw.close()
+        raise
+
+
+def _close_socket(raw: socket.socket) -> None:
+    raw.close()
+
+
+def _socket_attributes(raw: socket.socket, *, connected: bool) -> dict[Any, Callable[[], Any]]:
+    attributes: dict[Any, Callable[[], Any]] = {
+        SocketAttribute.family: lambda: raw.family,
+        SocketAttribute.local_address: lambda: _address(raw.getsockname()),
+        SocketAttribute.raw_socket: lambda: raw,
+    }
+    if connected:
+        attributes[SocketAttribute.remote_address] = lambda: _address(raw.getpeername())
+    if raw.family in (socket.AF_INET, socket.AF_INET6):
+        attributes[SocketAttribute.local_port] = lambda: raw.getsockname()[1]
+        if connected:
+            attributes[SocketAttribute.remote_port] = lambda: raw.getpeername()[1]
+    return attributes
+
+
+def _address(address: Any) -> Any:
+    """An address as anyio shows it: host and port alone."""
+    return (address[0], address[1]) if isinstance(address, tuple) else address
+
+
+async def listen_tcp(
+    host: str | None, port: int, *, backlog: int = 1024, reuse_port: bool = False
+) -> list[TcpListener]:
+    """Listen on every address that `host` has.
+
+    Args:
+        host: a name or an address; `None` for all interfaces.
+        port: the port; 0 lets the system choose one, the same for every address.
+        backlog: connections that the system holds ready.
+        reuse_port: let several processes listen on one port (SO_REUSEPORT), where the system can.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            raw = socket.socket(family, kind, protocol)
+            sockets.append(raw)
+            _prepare(raw, reuse_port=reuse_port)
+            bound_port = sockets[0].getsockname()[1] if len(sockets) > 1 and port == 0 else port
+            raw.bind((address[0], bound_port, *address[2:]))
+            raw.listen(backlog)
+        return [TcpListener(raw) for raw in sockets]
+    except BaseException:
+        for raw in sockets:
+            raw.close()
+        raise
+
+
+def _prepare(raw: socket.socket, *, reuse_port: bool) -> None:
+    exclusive: int | None = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+    if exclusive is not None:  # Windows: SO_REUSEADDR would let another program steal the port
+        raw.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+    else:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port and hasattr(socket, "SO_REUSEPORT"):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if raw.family == socket.AF_INET6:
+        raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
