@@ -18,6 +18,7 @@ EDGES = {
     "securestream/__main__.py": "starts the command line",
     "securestream/ambient.py": "where clock and randomness come in",
     "securestream/drive.py": "performs effects",
+    "securestream/files.py": "writes and checks files with secrets",
     "securestream/fork.py": "registers with the operating system what dies in a forked child",
     "securestream/services/*": "stores and caches",
     "securestream/streams/*": "sockets, locks, event loops",
