@@ -29,10 +29,12 @@ peers: $(VENV)/.installed-test
 	@$(python) -m tests.interop.install
 
 lint: $(VENV)/.installed-lint
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy --strict $(CHECKED)
-	$(VENV)/bin/pyright --pythonpath $(python)
+	@failed=0; run() { echo "$$*"; "$$@" || failed=1; }; \
+	run $(VENV)/bin/ruff check .; \
+	run $(VENV)/bin/ruff format --check .; \
+	run $(VENV)/bin/mypy --strict $(CHECKED); \
+	run $(VENV)/bin/pyright --pythonpath $(python); \
+	exit $$failed
 
 bench: $(VENV)/.installed-test
 	@$(python) -m benchmarks $(BENCH_ARGS)
