@@ -27,6 +27,7 @@ def system_options(
     binding_policy: BindingPolicy = BindingPolicy.WHEN_SUPPORTED,
     limits: Limits | None = None,
     max_skew: timedelta = timedelta(minutes=5),
+    source: str = "",
 ) -> Options:
     """`Options` with the machine's clock and randomness; the arguments are those of `Options`."""
     return Options(
@@ -38,4 +39,5 @@ def system_options(
         binding_policy=binding_policy,
         limits=Limits() if limits is None else limits,
         max_skew=max_skew,
+        source=source,
     )

@@ -31,6 +31,11 @@ class ChannelBindings:
     acceptor_type: int = 0
     acceptor_address: bytes = b""
 
+    def __repr__(self) -> str:
+        prefix, colon, _ = self.application_data.partition(b":")
+        name = prefix.decode("ascii", "replace") if colon else f"<{len(self.application_data)} octets>"
+        return f"ChannelBindings({name})"
+
     def gss_structure(self) -> bytes:
         """The structure as RFC 4121 4.1.1.2 lays it out for hashing: little-endian lengths before each part."""
         return b"".join(

@@ -46,12 +46,14 @@ class Password(Credential):
     password: Secret[str]
 
     def __init__(self, name: str, password: str) -> None:
+        secret = Secret(password)
+        del password  # an error raised here shows the locals of this frame to crash reporters
         user, domain = split_name(name)
         if not user:
             raise UsageError("a password needs a user name; use Anonymous() for none")
         object.__setattr__(self, "user", user)
         object.__setattr__(self, "domain", domain)
-        object.__setattr__(self, "password", Secret(password))
+        object.__setattr__(self, "password", secret)
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -68,12 +70,14 @@ class NtHash(Credential):
     nt_hash: Secret[bytes]
 
     def __init__(self, name: str, nt_hash: bytes) -> None:
+        secret = Secret(bytes(nt_hash))
+        del nt_hash  # as for a password
         user, domain = split_name(name)
-        if len(nt_hash) != 16:
-            raise UsageError(f"an NT hash is 16 octets, not {len(nt_hash)}")
+        if len(secret.reveal()) != 16:
+            raise UsageError(f"an NT hash is 16 octets, not {len(secret.reveal())}")
         object.__setattr__(self, "user", user)
         object.__setattr__(self, "domain", domain)
-        object.__setattr__(self, "nt_hash", Secret(bytes(nt_hash)))
+        object.__setattr__(self, "nt_hash", secret)
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,6 +98,11 @@ class Certificate(Credential):
     certificate: Path | str | bytes
     key: Path | str | bytes | None = field(default=None, repr=False)
     password: Secret[str] | None = None
+
+    def __post_init__(self) -> None:
+        for source in (self.certificate, self.key):
+            if isinstance(source, str) and source.lstrip().startswith("-----BEGIN"):
+                raise UsageError("a certificate or key given as text is a path: give PEM as bytes")
 
 
 @dataclass(frozen=True, repr=False)

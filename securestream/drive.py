@@ -41,7 +41,7 @@ class Performer:
 
     def perform_blocking(self, effect: Any) -> Any:
         """Perform `effect` and return its reply, blocking the calling thread."""
-        raise MissingService(type(effect))
+        raise MissingService(effect.__class__)
 
 
 class _Function(Performer):

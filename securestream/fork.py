@@ -7,6 +7,7 @@ is registered.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Protocol
 from weakref import WeakSet
 
@@ -28,8 +29,9 @@ def discard_in_child(holder: Discardable) -> None:
 
 
 def _discard_all() -> None:
-    for holder in list(_live):
-        holder.discard()
+    with ExitStack() as every:  # one that fails keeps none of the others from being discarded
+        for holder in list(_live):
+            every.callback(holder.discard)
     _live.clear()
 
 

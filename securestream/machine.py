@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from securestream.errors import (
+    ContextError,
     HandshakeError,
     InternalFailure,
     InvalidToken,
@@ -87,21 +88,22 @@ class HandshakeMachine:
             HandshakeError: the handshake failed; its ``token``, if any, is owed to the peer.
             UsageError: there is nothing to step, or `reply` is not what this state takes.
         """
-        handshake = self._handshake
-        if handshake is None:
-            raise UsageError(f"the handshake is {self._state.value}: there is nothing to step")
-        if self._state is State.NEW:
-            step = self._advance(handshake, None, None)
-            if reply is None:
-                return step
-            if step.token is not None or step.need is not None or step.established is not None:
-                self.close()
-                raise UsageError("an initiator speaks first: step it without a token to begin")
-            self._count(reply)
+        try:
+            handshake = self._handshake
+            if handshake is None:
+                raise UsageError(f"the handshake is {self._state.value}: there is nothing to step")
+            if self._state is State.NEW:
+                step = self._advance(handshake, None, None)
+                if reply is None:
+                    return step
+                if step.token is not None or step.need is not None or step.established is not None:
+                    self.close()
+                    raise UsageError("an initiator speaks first: step it without a token to begin")
+            if self._state is State.EXCHANGING:
+                self._count(reply)
             return self._advance(handshake, reply, None)
-        if self._state is State.EXCHANGING:
-            self._count(reply)
-        return self._advance(handshake, reply, None)
+        finally:
+            del reply  # this frame is in the traceback of what is raised
 
     def fail(self, error: Exception) -> Step:
         """Throw a failure from outside (`ServiceFailed`, `PeerGone`, a refused logon) into the handshake.
@@ -144,26 +146,40 @@ class HandshakeMachine:
         try:
             effect = handshake.throw(error) if error is not None else handshake.send(reply)
         except StopIteration as stop:
-            self._handshake = None
-            self._state = State.ESTABLISHED
-            established: Established = stop.value
-            return Step(token=established.token, established=established)
-        except MalformedMessage as malformed:
-            self._drop(malformed)
-            raise InvalidToken(f"the peer's token is malformed: {malformed}") from malformed
+            return self._finish(stop.value)
+        except (MalformedMessage, ContextError) as refused:
+            self._drop(refused)
+            raise InvalidToken(f"the peer's token is malformed or damaged: {refused}") from refused
         except BaseException as failure:  # whatever it is, no generator and no frame may keep keys; it is raised on
             self._drop(failure)
             raise
+        finally:
+            del reply, error  # this frame is in the traceback of what is raised
         if isinstance(effect, Exchange):
             self._state = State.EXCHANGING
             return Step(token=effect.token)
+        if not _is_effect(effect):
+            self.close()
+            raise TypeError(f"a handshake yields effects, not {type(effect).__name__}")
         self._state = State.NEEDING
         return Step(need=effect)
+
+    def _finish(self, outcome: object) -> Step:
+        self._handshake = None
+        if not isinstance(outcome, Established):
+            self._state = State.FAILED
+            raise TypeError(f"a handshake returns Established, not {type(outcome).__name__}")
+        self._state = State.ESTABLISHED
+        return Step(token=outcome.token, established=outcome)
 
     def _drop(self, failure: BaseException) -> None:
         self._handshake = None
         self._state = State.FAILED
         clear_frames(failure)
+
+
+def _is_effect(yielded: object) -> bool:
+    return isinstance(yielded, Effect)
 
 
 def clear_frames(failure: BaseException) -> None:

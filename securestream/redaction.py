@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 T = TypeVar("T", bytes, str)
 
@@ -43,8 +43,10 @@ class Redacted:
 
 
 def _describe(value: Any) -> str:
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, bytes | bytearray):
         return f"<{len(value)} octets>"
+    if isinstance(value, memoryview):
+        return f"<{value.nbytes} octets>"
     return repr(value)
 
 
@@ -68,7 +70,7 @@ class Secret(Generic[T]):
         if not isinstance(other, Secret):
             return NotImplemented
         mine: bytes | str = self._value
-        theirs: bytes | str = other.reveal()
+        theirs: Any = cast("Any", other).reveal()
         return type(mine) is type(theirs) and hmac.compare_digest(_octets(mine), _octets(theirs))
 
     def __hash__(self) -> int:
