@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.interop.peers.dotnet_setup import ENVIRONMENT, ready
 from tests.interop.peers.places import DOTNET_HOST, DOTNET_PROGRAM, DOTNET_RUNTIME_CONFIG, DOTNET_VERSION
@@ -28,7 +29,7 @@ def start(settings: Mapping[str, object], environment: Mapping[str, str] | None 
 
     Args:
         settings: as dotnet_peer.cs reads them: role, protocol, port, level, user, password, sizes, certificate...
-        environment: further variables, such as `NTLM_USER_FILE` for its NTLM, or `SSL_CERT_FILE` for its trust.
+        environment: further variables: `accounts.ntlm_environment` for its NTLM, `trusting` for its TLS.
     """
     program = (DOTNET_HOST, "exec", "--runtimeconfig", DOTNET_RUNTIME_CONFIG, DOTNET_PROGRAM, json.dumps(settings))
     return JsonPeer(program, {**ENVIRONMENT, **(environment or {})})
@@ -41,3 +42,8 @@ def server(
     """A server on a free port of 127.0.0.1, with that port; it echoes until the block is left."""
     with start({"role": "server", **settings}, environment) as peer:
         yield peer, int(peer.expect("listening")["port"])
+
+
+def trusting(authorities: Path, folder: Path) -> dict[str, str]:
+    """Variables by which its TLS trusts `authorities` (a PEM file) alone; `folder` is private to the test."""
+    return {"SSL_CERT_FILE": str(authorities), "SSL_CERT_DIR": str(folder / "no-certificates"), "HOME": str(folder)}
