@@ -16,7 +16,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from securestream.errors import LimitExceeded, MissingService, SecureStreamError, ServiceFailed
-from securestream.machine import HandshakeMachine, Step
+from securestream.machine import HandshakeMachine, Step, clear_frames
 from securestream.provider import Compute, Effect
 
 R = TypeVar("R")
@@ -136,39 +136,54 @@ async def respond(machine: HandshakeMachine, token: bytes | None = None, service
     Cancellation closes the machine; nothing of a half-performed effect is kept.
     """
     services = _default if services is None else services
-    step = machine.step(token)
-    while step.need is not None:
-        try:
-            reply = await services.performer_of(type(step.need)).perform(step.need)
-        except Exception as error:  # thrown into the handshake, which may try elsewhere, or raised again below
-            step = _failed(machine, step.need, error)
-        except BaseException:  # cancellation
-            machine.close()
-            raise
-        else:
-            step = machine.step(reply)
-    return step
+    reply: Any = token
+    del token
+    try:
+        step = machine.step(reply)
+        while step.need is not None:
+            try:
+                reply = await services.performer_of(type(step.need)).perform(step.need)
+            except Exception as error:  # thrown into the handshake, which may try elsewhere, or raised again below
+                step = _failed(machine, step.need, error)
+            except BaseException:  # cancellation
+                machine.close()
+                raise
+            else:
+                step = machine.step(reply)
+        return step
+    finally:
+        del reply  # this frame is in the traceback of what is raised
 
 
 def respond_blocking(machine: HandshakeMachine, token: bytes | None = None, services: Services | None = None) -> Step:
     """`respond` for callers without an event loop: effects are performed in the calling thread."""
     services = _default if services is None else services
-    step = machine.step(token)
-    while step.need is not None:
-        try:
-            reply = services.performer_of(type(step.need)).perform_blocking(step.need)
-        except Exception as error:  # as in respond
-            step = _failed(machine, step.need, error)
-        except BaseException:  # an interrupt
-            machine.close()
-            raise
-        else:
-            step = machine.step(reply)
-    return step
+    reply: Any = token
+    del token
+    try:
+        step = machine.step(reply)
+        while step.need is not None:
+            try:
+                reply = services.performer_of(type(step.need)).perform_blocking(step.need)
+            except Exception as error:  # as in respond
+                step = _failed(machine, step.need, error)
+            except BaseException:  # an interrupt
+                machine.close()
+                raise
+            else:
+                step = machine.step(reply)
+        return step
+    finally:
+        del reply  # this frame is in the traceback of what is raised
 
 
 def _failed(machine: HandshakeMachine, need: Effect[Any], error: Exception) -> Step:
-    """Tell the handshake of a performer's failure; a bug of a performer is raised as the bug it is."""
+    """Tell the handshake of a performer's failure; a bug of a performer is raised as the bug it is.
+
+    What `Compute` runs is the handshake's own code: whatever it raises is the handshake's to catch.
+    """
+    if isinstance(need, Compute):
+        return machine.fail(error)
     if isinstance(error, OSError):  # TimeoutError is one
         failure = ServiceFailed(f"{type(need).__name__} could not be performed: {error}", type(need))
         failure.__cause__ = error
@@ -176,6 +191,7 @@ def _failed(machine: HandshakeMachine, need: Effect[Any], error: Exception) -> S
     if isinstance(error, SecureStreamError):
         return machine.fail(error)
     machine.close()
+    clear_frames(error)
     raise error
 
 
