@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import anyio
+from anyio.abc import AsyncBackend
 from anyio.lowlevel import current_token
 
 T = TypeVar("T")
@@ -22,6 +23,14 @@ class Readiness(Protocol):
     An attempt returns `None` when it would block. Once it has given a result, that result is returned or, if the task
     was cancelled at that moment, handed to `keep`: nothing that was taken from the socket is lost.
     """
+
+    async def enter(self) -> None:
+        """Begin an operation: raise a pending cancellation, without giving way to other tasks."""
+        ...
+
+    async def leave(self) -> None:
+        """End an operation that did not wait: give way to other tasks, shielded from cancellation."""
+        ...
 
     async def until_readable(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
         """Wait for octets, or for a connection to accept."""
@@ -39,21 +48,25 @@ class Readiness(Protocol):
 class _Portable:
     """By `anyio.wait_readable`: trio, and event loops of asyncio that watch no sockets (Windows' Proactor)."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_socket", "_wait_readable", "_wait_writable", "enter", "leave")
 
-    def __init__(self, raw: socket.socket) -> None:
+    def __init__(self, backend: type[AsyncBackend], raw: socket.socket) -> None:
         self._socket = raw
+        self.enter = backend.checkpoint_if_cancelled
+        self.leave = backend.cancel_shielded_checkpoint
+        self._wait_readable = backend.wait_readable
+        self._wait_writable = backend.wait_writable
 
     async def until_readable(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
         while True:
-            await anyio.wait_readable(self._socket)
+            await self._wait_readable(self._socket)
             result = attempt()
             if result is not None:
                 return result
 
     async def until_writable(self, attempt: Callable[[], T | None]) -> T:
         while True:
-            await anyio.wait_writable(self._socket)
+            await self._wait_writable(self._socket)
             result = attempt()
             if result is not None:
                 return result
@@ -66,11 +79,18 @@ class _Asyncio:
     """By the loop's readers. The attempt runs in the loop's callback, so that one wake-up costs one system call.
 
     The reader stays registered between two waits; it is taken out when the loop reports octets that nobody wants.
+    An operation that comes after one that waited does not give way: the loop has just had its turn.
     """
 
-    __slots__ = ("_attempt_read", "_attempt_write", "_fd", "_idle", "_loop", "_reader", "_registered", "_writer")
+    __slots__ = (
+        *("_attempt_read", "_attempt_write", "_fd", "_idle", "_loop", "_reader", "_registered", "_waited", "_writer"),
+        *("_give_way", "enter"),
+    )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+    def __init__(self, backend: type[AsyncBackend], loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        self.enter = backend.checkpoint_if_cancelled
+        self._give_way = backend.cancel_shielded_checkpoint
+        self._waited = False
         self._loop = loop
         self._fd = fd
         self._registered = False
@@ -80,11 +100,18 @@ class _Asyncio:
         self._attempt_read: Callable[[], Any] | None = None
         self._attempt_write: Callable[[], Any] | None = None
 
+    async def leave(self) -> None:
+        if self._waited:
+            self._waited = False
+        else:
+            await self._give_way()
+
     async def until_readable(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
         if self._reader is not None:
             raise anyio.BusyResourceError("reading from")
         future: asyncio.Future[T] = self._loop.create_future()
         self._reader, self._attempt_read, self._idle = future, attempt, 0
+        self._waited = True
         if not self._registered:
             self._loop.add_reader(self._fd, self._on_readable)
             self._registered = True
@@ -149,11 +176,12 @@ def _settle(future: asyncio.Future[Any], attempt: Callable[[], Any]) -> None:
 
 def readiness_of(raw: socket.socket) -> Readiness:
     """How to wait for `raw` under the running event loop."""
-    loop = current_token().native_token
+    token = current_token()
+    loop = token.native_token
     if isinstance(loop, asyncio.AbstractEventLoop):
         try:
             loop.remove_reader(raw.fileno())
         except NotImplementedError:
-            return _Portable(raw)
-        return _Asyncio(loop, raw.fileno())
-    return _Portable(raw)
+            return _Portable(token.backend_class, raw)
+        return _Asyncio(token.backend_class, loop, raw.fileno())
+    return _Portable(token.backend_class, raw)

@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
-from anyio.lowlevel import RunVar, cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import RunVar, checkpoint
 
 from securestream.provider import Buffer
 from securestream.streams._readiness import readiness_of
@@ -93,13 +93,13 @@ class TcpStream(ByteStream):
             raise anyio.BusyResourceError("reading from")
         self._reading = True
         try:
-            await checkpoint_if_cancelled()
+            await self._ready.enter()
             data = self._try_receive(max_bytes)
             if data is None:
                 data = await self._ready.until_readable(lambda: self._try_receive(max_bytes), self._keep)
             else:
                 try:
-                    await cancel_shielded_checkpoint()
+                    await self._ready.leave()
                 except BaseException:  # a native cancellation, which no shield holds back
                     self._keep(data)
                     raise
@@ -141,10 +141,10 @@ class TcpStream(ByteStream):
             raise anyio.BusyResourceError("writing to")
         self._writing = True
         try:
-            await checkpoint_if_cancelled()
+            await self._ready.enter()
             sent = self.try_send(item)
             if sent == len(item):
-                await cancel_shielded_checkpoint()
+                await self._ready.leave()
                 return
             rest = memoryview(item)[sent:]
 
