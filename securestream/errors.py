@@ -85,14 +85,23 @@ class HandshakeError(SecureStreamError):
         message: what went wrong and what to do next; no secret.
         kind: the standard codes; each subclass has its own default.
         token: what is still owed to the peer (an error token of the mechanism), or `None`.
+        told: the kind that the peer is told in place of `kind`, where the two must not be told apart from outside.
     """
 
     default_kind: ClassVar[ErrorKind] = ErrorKind.INVALID_TOKEN
 
-    def __init__(self, message: str, *, kind: ErrorKind | None = None, token: bytes | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind | None = None,
+        token: bytes | None = None,
+        told: ErrorKind | None = None,
+    ) -> None:
         super().__init__(message)
         self.kind: ErrorKind = self.default_kind if kind is None else kind
         self.token: bytes | None = token
+        self.told: ErrorKind | None = told
 
 
 class InvalidToken(HandshakeError):

@@ -204,7 +204,9 @@ def owed_token(error: BaseException) -> bytes | None:
 def told_to_peer(error: BaseException) -> HandshakeError:
     """What a peer may be told of `error`: itself where it is ours, else an internal failure without details."""
     if isinstance(error, HandshakeError):
-        return error
+        if error.told is None:
+            return error
+        return HandshakeError("the handshake was refused", kind=error.told, token=error.token)
     if isinstance(error, SecureStreamError):
         return HandshakeError("the handshake was refused")
     return InternalFailure("the handshake ended by an internal failure")
