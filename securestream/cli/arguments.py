@@ -1,0 +1,165 @@
+"""The arguments of each command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from securestream.cli.addresses import Address
+from securestream.errors import UsageError
+
+T = TypeVar("T")
+
+LEVELS = ("none", "sign", "encrypt")
+FRAMINGS = ("nns", "raw")
+PASSWORDS = (
+    "Passwords come from --password-file FILE (its first line; the file must be its owner's alone), from the variable "
+    "SECURESTREAM_PASSWORD, or from a prompt; never from an argument, which every user of the machine can read."
+)
+
+
+def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """`parse`, with its `UsageError` told as argparse tells errors."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
+        raise UsageError(f"{text!r} is no positive whole number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86400:
+        raise UsageError(f"{text!r} is no number of seconds up to a day")
+    return value
+
+
+_address = _typed(Address.parse)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="securestream",
+        description="Authenticated, sealed TCP streams with the security packages of Windows.",
+        epilog=PASSWORDS,
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _packages(commands.add_parser("packages", help="list the security packages that are installed", allow_abbrev=False))
+    _serve(_command(commands, "serve", "accept secure connections"))
+    _connect(_command(commands, "connect", "open a secure connection"))
+    _accounts(commands.add_parser("accounts", help="keep a store of accounts", epilog=PASSWORDS, allow_abbrev=False))
+    return top
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_text: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=help_text, description=help_text, epilog=PASSWORDS, allow_abbrev=False)
+
+
+def _reporting(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("reporting")
+    group.add_argument("--verbose", action="store_true", help="show each handshake step on standard error")
+    group.add_argument("--log-json", action="store_true", help="print each event as one JSON object")
+
+
+def _channel(command: argparse.ArgumentParser) -> None:
+    """What both ends of a connection take."""
+    command.add_argument(
+        "--package", required=True, metavar="NAME", help="the security package, as `packages` lists it"
+    )
+    command.add_argument(
+        "--level",
+        choices=LEVELS,
+        default="encrypt",
+        help="the least protection: none (authentication alone), sign, or encrypt, which also signs (default)",
+    )
+    command.add_argument(
+        "--framing",
+        choices=FRAMINGS,
+        help="how tokens and data stand on the wire: nns, that of .NET's NegotiateStream (default), or raw (TLS)",
+    )
+    command.add_argument("--handshake-timeout", type=_typed(_seconds), default=30.0, metavar="SECONDS")
+    command.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="the event loop")
+    command.add_argument("--certificate", metavar="FILE", help="own certificate with its chain, PEM (schannel)")
+    command.add_argument("--key", metavar="FILE", help="its private key, PEM (if not in the same file)")
+    command.add_argument("--password-file", metavar="FILE", help="holds the password, or that of an encrypted --key")
+    _reporting(command)
+
+
+def _packages(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print a JSON array")
+
+
+def _serve(command: argparse.ArgumentParser) -> None:
+    command.add_argument("address", type=_address, metavar="HOST:PORT", help="port 0 picks one; IPv6 in brackets")
+    _channel(command)
+    command.add_argument(
+        "--accounts", metavar="FILE", help="the account store, see `accounts`; smbpasswd:FILE reads a Samba file"
+    )
+    command.add_argument("--ca", metavar="FILE", help="demand client certificates of these authorities, PEM (schannel)")
+    action = command.add_mutually_exclusive_group(required=True)
+    action.add_argument("--echo", action="store_true", help="send back what comes")
+    action.add_argument(
+        "--exec", metavar="CMD", dest="execute", help="run a program, without a shell; SECURESTREAM_PEER says who"
+    )
+    action.add_argument("--forward", type=_address, metavar="HOST:PORT", help="be the server end of a tunnel")
+    command.add_argument(
+        "--ntlm-mic",
+        choices=("required", "optional"),
+        default="required",
+        help="optional accepts NTLM clients that prove neither their flags nor their bindings",
+    )
+    command.add_argument(
+        "--allow",
+        action="append",
+        metavar="PRINCIPAL",
+        help=r"admit only this peer, as it is printed (alice, CORP\alice); may be repeated",
+    )
+    command.add_argument(
+        "--max-connections", type=_typed(_count), default=1024, metavar="N", help="at once (default %(default)s)"
+    )
+
+
+def _connect(command: argparse.ArgumentParser) -> None:
+    command.add_argument("address", type=_address, metavar="HOST:PORT", help="the server; IPv6 in brackets")
+    _channel(command)
+    command.add_argument("--target", metavar="SPN", help="the service to reach (default host/HOST), or its TLS name")
+    command.add_argument("--user", metavar=r"DOM\name", help="as whom")
+    command.add_argument("--ca", metavar="FILE", help="trust these authorities instead of the system's, PEM (schannel)")
+    command.add_argument(
+        "--listen", type=_address, metavar="HOST:PORT", help="be the client end of a tunnel: one connection for each"
+    )
+
+
+def _accounts(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, help_text in (
+        ("add", "add an account, or give one a new password"),
+        ("list", "list the accounts; no secret is shown"),
+        ("remove", "remove an account"),
+    ):
+        action = actions.add_parser(name, help=help_text, epilog=PASSWORDS, allow_abbrev=False)
+        if name != "list":
+            action.add_argument("name", metavar="NAME", help="the account")
+        action.add_argument("--store", required=True, metavar="FILE", help="the account store (SQLite)")
+        if name == "add":
+            action.add_argument("--password-file", metavar="FILE")
+            action.add_argument("--replace", action="store_true", help="give an account that exists a new password")
+        if name == "list":
+            action.add_argument("--json", action="store_true", help="print a JSON array")

@@ -1,0 +1,51 @@
+"""From arguments to a command, and from its failure to one sentence and an exit status."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from securestream.cli.arguments import parser
+from securestream.cli.report import Report, is_expected
+from securestream.cli.splice import leaves
+from securestream.errors import UsageError
+
+OK, FAILED, UNUSABLE = 0, 1, 2
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Parse and run; see `securestream.cli.main`."""
+    try:
+        asked = parser().parse_args(argv)
+    except SystemExit as end:  # argparse has printed its help, or its complaint
+        return end.code if isinstance(end.code, int) else UNUSABLE
+    report = Report(as_json=getattr(asked, "log_json", False), verbose=getattr(asked, "verbose", False))
+    try:
+        return _dispatch(asked, report)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # what a user is told in a sentence is told so; a bug is raised as the bug it is
+        told = leaves(error)
+        if not all(is_expected(leaf) for leaf in told):
+            raise
+        report.fail(told[0])
+        return UNUSABLE if isinstance(told[0], UsageError) else FAILED
+
+
+def _dispatch(asked: Namespace, report: Report) -> int:
+    if asked.command == "packages":
+        from securestream.cli.packages import list_packages
+        from securestream.registry import Registry
+
+        return list_packages(Registry.installed(), as_json=asked.json)
+    if asked.command == "accounts":
+        from securestream.cli.accounts import manage_accounts
+
+        return manage_accounts(asked)
+    if asked.command == "serve":
+        from securestream.cli.serve import serve
+
+        return serve(asked, report)
+    from securestream.cli.connect import connect
+
+    return connect(asked, report)

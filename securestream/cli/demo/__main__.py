@@ -1,0 +1,202 @@
+"""``python -m securestream.cli.demo``: the demonstration; exit status 0 only if every exchange was right."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from securestream.cli.demo.processes import Broken, Ends, Outcome
+from securestream.cli.demo.scenarios import SCENARIOS, Scene
+from securestream.cli.demo.show import hexdump, leaks
+from securestream.cli.demo.wire import CLIENT, SERVER, TOKEN, Flip, find_data, find_token
+from securestream.cli.report import printable
+from securestream.cli.tokens import describe_record, describe_token, split_records
+from securestream.errors import SecureStreamError
+from securestream.provider import SecurityPackage
+from securestream.registry import Registry
+
+BACKENDS = ("asyncio", "trio")
+ARROWS = {CLIENT: "client -> server", SERVER: "server -> client"}
+SECONDHAND = {"PeerRefused", "PeerGone", "Bug"}
+"""Errors by which an end says that the other one refused, or that nobody did."""
+
+SABOTAGE = {
+    "leak": "show the plaintext to the relay, which must be found",
+    "blind": "let the relay pass what it should alter, which must be found",
+}
+
+
+def _plaintext() -> bytes:
+    lines = [f"Line {number} of this run's secret: {secrets.token_urlsafe(24)}\n" for number in range(1, 5)]
+    return "".join(lines).encode()
+
+
+class Demonstration:
+    """Runs the scenes of one package on one event loop and prints what happens.
+
+    Args:
+        package: the package.
+        backend: the event loop.
+        sabotage: what goes wrong on purpose (`SABOTAGE`), or `None`.
+    """
+
+    def __init__(self, package: SecurityPackage, backend: str, sabotage: str | None = None) -> None:
+        self._package = package
+        self._backend = backend
+        self._sabotage = sabotage
+
+    def run(self, scene: Scene) -> list[str]:
+        """Play `scene`; returns what was wrong with it."""
+        print(f"\n== {self._package.info.name} on {self._backend}: {scene.title}")
+        loop = ["--backend", self._backend]
+        try:
+            with Ends([*scene.serve, *loop], [*scene.connect, *loop], scene.wire, scene.password) as ends:
+                return list(self._play(scene, ends))
+        except (Broken, LookupError) as error:
+            return [str(error)]
+
+    def _play(self, scene: Scene, ends: Ends) -> Iterator[str]:
+        plaintext = _plaintext()
+        honest = ends.exchange(plaintext)
+        if self._sabotage == "leak":
+            honest.units.append(replace(honest.units[0], octets=plaintext))
+        yield from self._judge(scene, plaintext, honest)
+        if honest.received != plaintext:
+            return
+        self._show(plaintext, honest)
+        for title, flip in _flips(honest, len(plaintext)):
+            yield from self._tamper(title, flip, ends)
+        again = _plaintext()
+        if ends.exchange(again).received != again:
+            yield "after the altered connections the server no longer serves an honest one"
+
+    def _judge(self, scene: Scene, plaintext: bytes, outcome: Outcome) -> Iterator[str]:
+        """What is wrong with the honest exchange."""
+        if outcome.received != plaintext:
+            cause = outcome.client or outcome.server.get("refused") or outcome.server.get("ended") or {}
+            yield f"the echo did not come back as it went: {cause.get('message', 'no reason was given')}"
+            return
+        connection = outcome.server.get("connection", {})
+        print(f"   the server saw    {connection.get('peer')} from {connection.get('address')}")
+        print(f"   the channel is    {connection.get('protection')}, by {connection.get('detail')}")
+        if outcome.status != 0:
+            yield f"the client ended with status {outcome.status}"
+        if connection.get("peer") != scene.peer:
+            yield f"the server saw {connection.get('peer')!r} instead of {scene.peer!r}"
+        if connection.get("level") != "encrypt":
+            yield f"the channel is at level {connection.get('level')!r} instead of 'encrypt'"
+        hidden = {"the plaintext": plaintext} | scene.secrets()
+        found = sorted({name for octets in outcome.both for name in leaks(octets, hidden)})
+        for name in found:
+            yield f"8 octets of {name} stand in the wire"
+        if not found:
+            print(f"   not in the wire   {', '.join(hidden)}")
+
+    def _show(self, plaintext: bytes, outcome: Outcome) -> None:
+        print("   the tokens")
+        for unit in outcome.units:
+            if unit.kind == TOKEN:
+                print(f"     {ARROWS[unit.sender]}  {printable(self._describe(unit.octets, unit.payload))}")
+        for sender in (CLIENT, SERVER):
+            own = [unit for unit in outcome.units if unit.sender == sender]
+            unit = own[find_data(outcome.units, sender, len(plaintext))]
+            print(f"   the data, {ARROWS[sender]}: the wire | the plaintext")
+            for line in hexdump(unit.octets, plaintext):
+                print(f"     {line}")
+
+    def _describe(self, octets: bytes, payload: bytes) -> str:
+        records = list(split_records(octets))
+        if len(records) == 1:
+            return describe_record(records[0])
+        return describe_token(self._package, payload)
+
+    def _tamper(self, title: str, flip: Flip, ends: Ends) -> Iterator[str]:
+        plaintext = _plaintext()
+        outcome = ends.exchange(plaintext, None if self._sabotage == "blind" else flip)
+        if not outcome.altered and self._sabotage is None:
+            yield f"one octet flipped in {title}: the relay found nothing to flip"
+            return
+        refused = {name: text for name, text in _refusals(outcome).items() if text}
+        if wrong := _accepted(title, flip, outcome, plaintext, set(refused)):
+            yield f"one octet flipped in {title}: {wrong}"
+        else:
+            print(f"   one octet flipped in {title}: refused by " + "; ".join(f"{n}: {t}" for n, t in refused.items()))
+
+
+def _flips(outcome: Outcome, length: int) -> Iterator[tuple[str, Flip]]:
+    """An octet of the handshake and one of the data, in both directions, chosen anew in each run."""
+    for sender in (CLIENT, SERVER):
+        for what, index in (
+            ("handshake", find_token(outcome.units, sender)),
+            ("data", find_data(outcome.units, sender, length)),
+        ):
+            fraction = secrets.randbelow(1 << 20) / (1 << 20)
+            yield f"the {what}, {ARROWS[sender]}", Flip(sender, index, fraction, secrets.randbelow(8))
+
+
+def _refusals(outcome: Outcome) -> dict[str, str]:
+    """Which end refused on its own account, and why."""
+    events = {"the server": outcome.server.get("refused") or outcome.server.get("ended"), "the client": outcome.client}
+    told: dict[str, str] = {}
+    for name, event in events.items():
+        if event is not None and event.get("error") and event["error"] not in SECONDHAND:
+            told[name] = f"{event['error']} ({event.get('sspi', 'no code')})"
+    return told
+
+
+def _accepted(title: str, flip: Flip, outcome: Outcome, plaintext: bytes, refused: set[str]) -> str | None:
+    """What is wrong with the outcome of an altered connection; `None` when it was refused as it must be."""
+    if outcome.received == plaintext:
+        return "accepted: the echo came back as though nothing had happened"
+    if "handshake" in title:
+        if "connection" in outcome.server and outcome.status == 0:
+            return "accepted: both ends hold the handshake to be good"
+        return None if refused else "no end refused it on its own account"
+    receiver = "the server" if flip.sender == CLIENT else "the client"
+    if receiver not in refused:
+        return f"{receiver}, which received it, did not refuse it"
+    if outcome.received and not plaintext.startswith(outcome.received):
+        return "altered data was delivered"
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run everything that was asked for; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="securestream-demo", description=__doc__)
+    parser.add_argument("--package", action="append", metavar="NAME", help="only this package; may be repeated")
+    parser.add_argument("--backend", action="append", choices=BACKENDS, help="only this event loop")
+    parser.add_argument("--sabotage", choices=sorted(SABOTAGE), help="show that the demonstration can fail")
+    asked = parser.parse_args(argv)
+    registry = Registry.installed()
+    problems: list[str] = []
+    played = 0
+    for name in asked.package or list(registry):
+        scenarios = SCENARIOS.get(name.lower())
+        if scenarios is None:
+            print(f"\n== {name}: not demonstrated, since this program has no scenario for it")
+            continue
+        for backend in asked.backend or BACKENDS:
+            for make in scenarios:
+                played += 1
+                try:
+                    with tempfile.TemporaryDirectory(prefix="securestream-demo-") as folder:
+                        found = Demonstration(registry[name], backend, asked.sabotage).run(make(Path(folder)))
+                except (SecureStreamError, OSError) as error:
+                    found = [str(error)]
+                for problem in found:
+                    print(f"   WRONG: {printable(problem)}")
+                problems += found
+    if problems or not played:
+        print(f"\nThe demonstration FAILED: {len(problems)} things were wrong in {played} runs.")
+        return 1
+    print(f"\nEverything was right: {played} exchanges, each altered four times and refused each time.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What the commands tell their user: sentences for people, or one JSON object a line for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+from securestream.errors import ErrorKind, SecureStreamError
+
+
+def printable(text: str) -> str:
+    """`text` in one line that no terminal obeys: what is not printable is shown as an escape.
+
+    Names and messages come from peers; a newline would forge a line of the log, an escape sequence a screen.
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in text
+    )
+
+
+def sentence_of(error: BaseException) -> str:
+    """One sentence on `error`, with its SSPI name where it has one."""
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    kind = getattr(error, "kind", None)
+    return f"{text} ({kind.sspi})" if isinstance(kind, ErrorKind) else text
+
+
+class Report:
+    """Prints events. Nothing that is told to it may hold a secret.
+
+    Args:
+        out: where results and connections go.
+        err: where errors and steps go.
+        as_json: whether each event is one JSON object.
+        verbose: whether handshake steps are shown.
+    """
+
+    def __init__(
+        self,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        *,
+        as_json: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self._out = sys.stdout if out is None else out
+        self._err = sys.stderr if err is None else err
+        self._json = as_json
+        self.verbose = verbose
+
+    def say(self, event: str, sentence: str, **facts: object) -> None:
+        """Tell of an event on the output."""
+        self._print(self._out, event, sentence, facts)
+
+    def note(self, event: str, sentence: str, **facts: object) -> None:
+        """Tell of an event on the error output."""
+        self._print(self._err, event, sentence, facts)
+
+    def step(self, sentence: str, **facts: object) -> None:
+        """Tell of a handshake step, if that was asked for."""
+        if self.verbose:
+            self._print(self._err, "step", sentence, facts)
+
+    def fail(
+        self, error: BaseException, *, event: str = "error", prefix: str = "securestream", **facts: object
+    ) -> None:
+        """Tell of a failure, in one sentence."""
+        sentence = sentence_of(error)
+        kind = getattr(error, "kind", None)
+        facts |= {"error": type(error).__name__, "message": printable(str(error))}
+        if isinstance(kind, ErrorKind):
+            facts |= {"kind": kind.name, "sspi": kind.sspi, "hresult": f"{kind.hresult:#010x}"}
+        self._print(self._err, event, f"{prefix}: {sentence}", facts)
+
+    def _print(self, file: TextIO, event: str, sentence: str, facts: dict[str, object]) -> None:
+        if self._json:
+            moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+            line = json.dumps({"event": event, "time": moment, **facts}, default=str)
+        else:
+            line = printable(sentence)
+        try:
+            print(line, file=file, flush=True)
+        except BrokenPipeError:
+            # Whoever read has gone; what is served does not end for that.
+            return
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether `error` is the kind of failure that a user is told in a sentence, rather than a bug."""
+    return isinstance(error, SecureStreamError | OSError)
