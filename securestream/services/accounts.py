@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from securestream.credentials import split_name
-from securestream.errors import SecureStreamError, UsageError
+from securestream.errors import ServiceFailed, UsageError
 from securestream.redaction import Redacted, Secret
 
 LONGEST_NAME = 256
@@ -120,7 +120,7 @@ class AccountStore(Protocol):
         ...
 
 
-class CorruptStore(SecureStreamError):
+class CorruptStore(ServiceFailed):
     """The octets of a store are not what it wrote, or its key is another one; nothing of it is used.
 
     The message names the file, and the line where it has lines.
