@@ -1,0 +1,352 @@
+"""The life of a record connection, the same on every engine: states, events, errors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from enum import Enum
+
+from securestream.channel_bindings import (
+    TLS_EXPORTER_LABEL,
+    TLS_EXPORTER_LENGTH,
+    ChannelBindings,
+    tls_exporter,
+    tls_server_end_point,
+    tls_unique,
+)
+from securestream.errors import (
+    BadSignature,
+    ErrorKind,
+    HandshakeError,
+    PeerGone,
+    SecureStreamError,
+    Unsupported,
+    UsageError,
+)
+from securestream.options import Role
+from securestream.provider import Buffer
+from securestream.records.alerts import own_failure, received_alert, refused_by_peer, rejected_certificate
+from securestream.records.base import (
+    EngineCapability,
+    HandshakeCompleted,
+    PeerClosed,
+    PlainData,
+    RecordEvent,
+    TlsSession,
+)
+
+RECORD = 16384
+"""The most plaintext that one record carries (RFC 8446 5.1)."""
+
+
+class WantsMore(Exception):
+    """The engine needs more octets of the peer."""
+
+
+class Ended(Exception):
+    """The peer's close_notify came."""
+
+
+class EngineFailure(Exception):
+    """OpenSSL refused.
+
+    Args:
+        reason: its words.
+        verify_code: X509_V_ERR_* when the peer's certificate was refused.
+    """
+
+    def __init__(self, reason: str, verify_code: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.verify_code = verify_code
+
+
+class _State(Enum):
+    NEW = "new"
+    HANDSHAKE = "in its handshake"
+    OPEN = "open"
+    ENDED = "ended by the peer"
+    FAILED = "failed"
+
+
+class EngineConnection(ABC):
+    """A `RecordConnection`; see there for what each method means.
+
+    Args:
+        role: this end's role.
+        server_name: the name asked for (initiator) or asked of us (acceptor), for `TlsSession.server_name`.
+        alpn: our application protocols; when the initiator's peer agrees to none of them, the handshake fails.
+        own_certificate: this end's leaf, DER, for an acceptor's bindings; `None` where it is not known.
+    """
+
+    capabilities: EngineCapability = EngineCapability.NONE
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        server_name: str | None = None,
+        alpn: tuple[str, ...] = (),
+        own_certificate: bytes | None = None,
+    ) -> None:
+        self.role = role
+        self._server_name = server_name
+        self._alpn = alpn
+        self._own_certificate = own_certificate
+        self._state = _State.NEW
+        self._session: TlsSession | None = None
+        self._failure: SecureStreamError | None = None
+        self._eof = False
+        self._closed = False
+        self._end_told = False
+        self._authenticated_end = False
+        self._early: deque[bytes] = deque()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.role.value} {self._state.value}>"
+
+    def __reduce_ex__(self, protocol: object) -> str:
+        raise TypeError("a record connection refuses pickling: it holds the keys of a live connection")
+
+    # --- what an engine fills in -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _handshake(self) -> None:
+        """Go on with the handshake. Raises WantsMore, Ended or EngineFailure."""
+
+    @abstractmethod
+    def _read_into(self, buffer: memoryview) -> int:
+        """Plaintext of one record into `buffer`. Raises as `_handshake`."""
+
+    @abstractmethod
+    def _write(self, data: Buffer) -> None:
+        """Encrypt. Raises as `_handshake`."""
+
+    @abstractmethod
+    def _shutdown(self) -> None:
+        """Put a close_notify out."""
+
+    @abstractmethod
+    def _feed(self, data: Buffer) -> None:
+        """Take ciphertext."""
+
+    @abstractmethod
+    def _drain(self) -> bytes:
+        """Give ciphertext."""
+
+    @abstractmethod
+    def _leftover(self) -> bytes:
+        """Ciphertext that the engine did not look at."""
+
+    @abstractmethod
+    def _describe(self, server_name: str | None) -> TlsSession:
+        """What was agreed."""
+
+    @abstractmethod
+    def _finished(self) -> bytes:
+        """The first Finished message of the handshake, for tls-unique."""
+
+    @abstractmethod
+    def _export(self, label: bytes, length: int, context: bytes | None) -> bytes:
+        """Exported keying material."""
+
+    @abstractmethod
+    def _after_data(self) -> None:
+        """All that came was read: tickets may have come with it."""
+
+    def _accepts(self, session: TlsSession) -> None:
+        """A last judgement before the handshake counts as complete. Raises HandshakeError."""
+        if self.role is Role.INITIATOR and self._alpn and session.alpn is None:
+            raise HandshakeError(
+                f"the server agreed to none of our application protocols ({', '.join(self._alpn)})",
+                kind=ErrorKind.ALPN_MISMATCH,
+            )
+
+    # --- the life of a connection ----------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> TlsSession:
+        """What was agreed."""
+        if self._session is None:
+            raise UsageError("the TLS handshake is not complete")
+        return self._session
+
+    def start(self) -> None:
+        """Begin the handshake."""
+        if self._state is _State.NEW:
+            self._state = _State.HANDSHAKE
+            self._advance()
+
+    def receive_data(self, data: Buffer) -> None:
+        """Take octets from the transport."""
+        if self._eof:
+            raise UsageError("the transport has ended: it cannot give more octets")
+        self._feed(data)
+
+    def receive_eof(self) -> None:
+        """The transport ended."""
+        self._eof = True
+
+    def next_event(self) -> RecordEvent | None:
+        """The next event, or `None` when more octets are needed."""
+        self.start()
+        if self._failure is not None:
+            raise self._failure
+        if self._state is _State.HANDSHAKE:
+            return HandshakeCompleted() if self._advance() else None
+        if self._early:
+            return PlainData(self._early.popleft())
+        if self._state is _State.OPEN:
+            buffer = bytearray(RECORD)
+            if count := self._read_ready(memoryview(buffer)):
+                return PlainData(bytes(memoryview(buffer)[:count]))
+        return self._end()
+
+    def read_into(self, buffer: bytearray | memoryview) -> int:
+        """Fill `buffer` with the plaintext of all complete records at hand."""
+        if self._failure is not None:
+            raise self._failure
+        view = memoryview(buffer).cast("B")
+        filled = 0
+        while self._early and filled < len(view):
+            first = self._early.popleft()
+            count = min(len(first), len(view) - filled)
+            view[filled : filled + count] = first[:count]
+            filled += count
+            if count < len(first):
+                self._early.appendleft(first[count:])
+        while self._state is _State.OPEN and filled < len(view):
+            count = self._read_ready(view[filled:] if filled else view, pending=filled > 0)
+            if not count:
+                break
+            filled += count
+        return filled
+
+    def send(self, data: Buffer) -> None:
+        """Encrypt application data."""
+        if self._failure is not None:
+            raise self._failure
+        if self._session is None:
+            raise UsageError("the TLS handshake is not complete: nothing can be sent yet")
+        if self._closed:
+            raise UsageError("this end has sent close_notify: nothing can be sent any more")
+        if not len(data):
+            return
+        try:
+            self._write(data)
+        except EngineFailure as failure:
+            raise self._fail(self._translate(failure)) from failure
+
+    def close(self) -> None:
+        """Put a close_notify out."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._failure is not None or self._session is None:
+            return
+        if self._state is _State.OPEN:  # OpenSSL looks for the peer's close_notify and must not find data before it
+            buffer = memoryview(bytearray(RECORD))
+            while count := self._read_ready(buffer, pending=True):
+                self._early.append(bytes(buffer[:count]))
+        if self._failure is None:
+            self._after_data()
+            self._shutdown()
+
+    def data_to_send(self) -> bytes:
+        """Octets for the transport."""
+        return self._drain()
+
+    def trailing_data(self) -> bytes:
+        """Octets beyond the peer's close_notify."""
+        return self._leftover() if self._authenticated_end else b""
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> bool:
+        """Go on with the handshake; tell whether it is complete."""
+        try:
+            self._handshake()
+            session = self._describe(self._server_name)
+            self._accepts(session)
+        except WantsMore:
+            if self._eof:
+                raise self._fail(PeerGone("the peer ended its stream within the TLS handshake")) from None
+            return False
+        except Ended:
+            raise self._fail(PeerGone("the peer closed the TLS connection within the handshake")) from None
+        except EngineFailure as failure:
+            raise self._fail(self._translate(failure)) from failure
+        except HandshakeError as failure:
+            raise self._fail(failure) from None
+        self._session = session
+        self._state = _State.OPEN
+        return True
+
+    def _read_ready(self, buffer: memoryview, *, pending: bool = False) -> int:
+        """Plaintext of the next complete record; 0 when there is none.
+
+        A failure is raised by the call after the next when `pending` data must be delivered before it.
+        """
+        try:
+            count = self._read_into(buffer)
+        except WantsMore:
+            self._after_data()
+            return 0
+        except Ended:
+            self._authenticated_end = True
+            self._state = _State.ENDED
+            return 0
+        except EngineFailure as failure:
+            error = self._fail(self._translate(failure))
+            if pending:
+                return 0
+            raise error from failure
+        return count
+
+    def _end(self) -> PeerClosed | None:
+        if self._failure is not None:
+            raise self._failure
+        if self._end_told or not (self._eof or self._authenticated_end):
+            return None
+        self._end_told = True
+        self._state = _State.ENDED
+        return PeerClosed(self._authenticated_end)
+
+    def _fail(self, error: SecureStreamError) -> SecureStreamError:
+        self._failure = error
+        self._state = _State.FAILED
+        return error
+
+    def _translate(self, failure: EngineFailure) -> SecureStreamError:
+        alert = received_alert(failure.reason)
+        if alert is not None:
+            return refused_by_peer(alert)
+        if failure.verify_code is not None:
+            return rejected_certificate(failure.verify_code, failure.reason)
+        reason = failure.reason.lower().replace("_", " ")
+        if self._session is not None:
+            return BadSignature(f"a TLS record is damaged or out of place: {reason}")
+        return own_failure(reason)
+
+    # --- bindings --------------------------------------------------------------------------------------------------
+
+    def channel_bindings(self, kind: str) -> ChannelBindings:
+        """The channel bindings of this connection."""
+        session = self.session
+        if kind == "tls-server-end-point":
+            certificate = session.peer_certificate if self.role is Role.INITIATOR else self._own_certificate
+            if certificate is None:
+                raise Unsupported("tls-server-end-point needs the server's certificate, which this engine cannot tell")
+            return tls_server_end_point(certificate)
+        if kind == "tls-unique":
+            return tls_unique(self._finished(), session.version)
+        if kind == "tls-exporter":
+            if session.version != "TLSv1.3":  # RFC 9266 4.2: TLS 1.2 needs the extended master secret; nobody tells
+                raise Unsupported(f"tls-exporter bindings need TLS 1.3, and this is {session.version}")
+            return tls_exporter(self.export_keying_material(TLS_EXPORTER_LABEL.encode(), TLS_EXPORTER_LENGTH, b""))
+        raise Unsupported(f"there are no channel bindings of the kind {kind!r}")
+
+    def export_keying_material(self, label: bytes, length: int, context: bytes | None = None) -> bytes:
+        """Exported keying material."""
+        _ = self.session
+        return self._export(label, length, context)

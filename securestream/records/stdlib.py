@@ -1,0 +1,144 @@
+"""The record engine over `ssl.SSLObject` and memory BIOs, for any `ssl.SSLContext`."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+from securestream.errors import Unsupported
+from securestream.options import Role
+from securestream.provider import Buffer
+from securestream.records._engine import Ended, EngineConnection, EngineFailure, WantsMore
+from securestream.records.base import EngineCapability, TlsSession
+
+Judge = Callable[[TlsSession], None]
+"""A last judgement of what was agreed; raises `HandshakeError`."""
+
+
+class StdlibConnection(EngineConnection):
+    """TLS by Python's own `ssl`.
+
+    Args:
+        context: the context; what it verifies is what is verified.
+        role: this end's role.
+        server_hostname: the name or address that an initiator wants to reach; sent as SNI unless it is an address.
+        alpn: the protocols that `context` was given with ``set_alpn_protocols``, which it does not tell.
+        server_name: the SNI name that an acceptor was asked for.
+        own_certificate: an acceptor's leaf, DER, for tls-server-end-point bindings.
+        resume: an earlier session to resume (initiator).
+        keep: called with each resumable session (initiator).
+        judge: a last judgement before the handshake counts as complete.
+    """
+
+    capabilities = EngineCapability.TLS_UNIQUE | EngineCapability.KEY_LOG | EngineCapability.RESUMPTION
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        role: Role,
+        *,
+        server_hostname: str | None = None,
+        alpn: tuple[str, ...] = (),
+        server_name: str | None = None,
+        own_certificate: bytes | None = None,
+        resume: ssl.SSLSession | None = None,
+        keep: Callable[[ssl.SSLSession], None] | None = None,
+        judge: Judge | None = None,
+    ) -> None:
+        super().__init__(role, server_name=server_name or server_hostname, alpn=alpn, own_certificate=own_certificate)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=role is Role.ACCEPTOR,
+            server_hostname=server_hostname if role is Role.INITIATOR else None,
+            session=resume,
+        )
+        self._keep = keep
+        self._judge = judge
+
+    def _handshake(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLError as error:
+            raise _signal(error) from error
+
+    def _read_into(self, buffer: memoryview) -> int:
+        try:
+            count: int = self._tls.read(len(buffer), buffer)  # type: ignore[assignment]  # with a buffer it counts
+        except ssl.SSLError as error:
+            raise _signal(error) from error
+        if not count:  # close_notify, while ours is not sent; after that it raises SSLZeroReturnError
+            raise Ended
+        return count
+
+    def _write(self, data: Buffer) -> None:
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise _signal(error) from error
+
+    def _shutdown(self) -> None:
+        try:
+            self._tls.unwrap()
+        except ssl.SSLError:  # the close_notify is out; what the peer makes of it is read, if at all, by next_event
+            pass
+
+    def _feed(self, data: Buffer) -> None:
+        self._incoming.write(data)
+
+    def _drain(self) -> bytes:
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+    def _leftover(self) -> bytes:
+        return self._incoming.read()
+
+    def _describe(self, server_name: str | None) -> TlsSession:
+        tls = self._tls
+        cipher = tls.cipher()
+        return TlsSession(
+            version=tls.version() or "",
+            cipher=cipher[0] if cipher else "",
+            alpn=tls.selected_alpn_protocol(),
+            server_name=server_name,
+            peer_certificate=tls.getpeercert(binary_form=True),
+            resumed=bool(tls.session_reused),
+        )
+
+    def _accepts(self, session: TlsSession) -> None:
+        super()._accepts(session)
+        if self._judge is not None:
+            self._judge(session)
+        self._keep_session()
+
+    def _after_data(self) -> None:
+        self._keep_session()
+
+    def _keep_session(self) -> None:
+        """Hand a ticket over once: under TLS 1.2 with the handshake, under TLS 1.3 some time later (RFC 8446 4.6.1)."""
+        if self._keep is not None:
+            session = self._tls.session
+            if session is not None and session.has_ticket:
+                self._keep(session)
+                self._keep = None
+
+    def _finished(self) -> bytes:
+        finished = self._tls.get_channel_binding("tls-unique")
+        if finished is None:
+            raise Unsupported("there is no tls-unique value on this connection")
+        return finished
+
+    def _export(self, label: bytes, length: int, context: bytes | None) -> bytes:
+        raise Unsupported("Python's ssl has no exporter: use the pyOpenSSL engine (securestream[openssl])")
+
+
+def _signal(error: ssl.SSLError) -> Exception:
+    """OpenSSL's complaint in the words of the shell."""
+    if isinstance(error, ssl.SSLWantReadError):
+        return WantsMore()
+    if isinstance(error, ssl.SSLZeroReturnError):
+        return Ended()
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return EngineFailure(error.verify_message, error.verify_code)
+    return EngineFailure(error.reason or str(error))

@@ -1,0 +1,364 @@
+"""Clients and servers on the `ssl` engine: contexts made from settings or handed in, sessions, reloading."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from securestream.credentials import Certificate
+from securestream.errors import TargetUnknown, Unsupported, UsageError
+from securestream.options import Role
+from securestream.records.client_hello import ClientHello
+from securestream.records.endpoints import (
+    OwnCertificate,
+    Recheck,
+    Reloaded,
+    choose,
+    sources_of,
+    unusable_key,
+)
+from securestream.records.files import as_path, certificates, described, prepare_key_log
+from securestream.records.settings import TlsSettings
+from securestream.records.stdlib import Judge, StdlibConnection
+
+MAX_SESSIONS = 256
+"""Sessions that a client keeps, one a host."""
+
+MAX_NAMES = 64
+"""SNI names with tickets of their own that a server keeps; further names are served without resumption."""
+
+_VERSIONS = {
+    "TLSv1": ssl.TLSVersion.TLSv1,
+    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
+    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
+    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
+}
+
+
+def _new_context(settings: TlsSettings, role: Role) -> ssl.SSLContext:
+    protocol = ssl.PROTOCOL_TLS_CLIENT if role is Role.INITIATOR else ssl.PROTOCOL_TLS_SERVER
+    if role is Role.INITIATOR and settings.trust == "system" and sys.platform in ("win32", "darwin"):
+        try:
+            import truststore
+        except ImportError:
+            return ssl.SSLContext(protocol)
+        return truststore.SSLContext(protocol)
+    return ssl.SSLContext(protocol)
+
+
+def make_context(
+    settings: TlsSettings, role: Role, credential: Certificate | None, *, tickets: bool = True
+) -> ssl.SSLContext:
+    """A context that does what `settings` say and nothing of the environment.
+
+    Args:
+        settings: what is wanted.
+        role: this end's role.
+        credential: this end's certificate, or `None`.
+        tickets: whether an acceptor gives session tickets.
+
+    Raises:
+        Unsupported: `ssl` cannot do what is asked.
+        UsageError: files cannot be used.
+    """
+    if settings.post_quantum or settings.ocsp != "none" or settings.ocsp_response is not None:
+        raise Unsupported(
+            "Python's ssl chooses no post-quantum group and staples no OCSP response: use engine='pyopenssl'"
+        )
+    context = _new_context(settings, role)
+    if settings.allows_old_versions:  # OpenSSL 3 has them at security level 0 only
+        context.set_ciphers(f"{settings.ciphers or 'DEFAULT'}:@SECLEVEL=0")
+    elif settings.ciphers is not None:
+        _set_ciphers(context, settings.ciphers)
+    if sys.version_info < (3, 12) and settings.allows_old_versions:
+        import warnings
+
+        with warnings.catch_warnings():  # it was named
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = _VERSIONS[settings.minimum_version]
+            context.maximum_version = _VERSIONS[settings.maximum_version]
+    else:
+        context.minimum_version = _VERSIONS[settings.minimum_version]
+        context.maximum_version = _VERSIONS[settings.maximum_version]
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    if settings.group is not None:
+        try:
+            context.set_ecdh_curve(settings.group)
+        except ValueError as error:
+            raise Unsupported(f"this OpenSSL knows no curve {settings.group!r}") from error
+    if settings.alpn:
+        context.set_alpn_protocols(list(settings.alpn))
+    if credential is not None:
+        _load_key(context, credential)
+    if not tickets or not settings.resumption:
+        _without_tickets(context)
+    _set_verification(context, settings, role)
+    if settings.key_log is not None:
+        prepare_key_log(settings.key_log)
+        context.keylog_filename = str(settings.key_log)
+    return context
+
+
+def _set_ciphers(context: ssl.SSLContext, ciphers: str) -> None:
+    try:
+        context.set_ciphers(ciphers)
+    except ssl.SSLError as error:
+        raise Unsupported(f"this OpenSSL has none of the ciphers {ciphers!r}") from error
+
+
+def _load_key(context: ssl.SSLContext, credential: Certificate) -> None:
+    password = "" if credential.password is None else credential.password.reveal()
+    try:
+        with as_path(credential.certificate) as chain:
+            if credential.key is None:
+                context.load_cert_chain(chain, None, lambda: password)
+            else:
+                with as_path(credential.key) as key:
+                    context.load_cert_chain(chain, key, lambda: password)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise unusable_key(credential, error) from error
+
+
+def _without_tickets(context: ssl.SSLContext) -> None:
+    context.options |= ssl.OP_NO_TICKET
+    if context.protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0
+
+
+def _set_verification(context: ssl.SSLContext, settings: TlsSettings, role: Role) -> None:
+    if role is Role.ACCEPTOR:
+        wanted = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+        context.verify_mode = wanted[settings.client_certificates]
+        if settings.client_certificates == "none":
+            return
+    elif settings.verify == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return
+    else:
+        context.hostname_checks_common_name = False
+    context.verify_flags |= ssl.VERIFY_X509_TRUSTED_FIRST
+    if settings.trust == "system":
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH if role is Role.INITIATOR else ssl.Purpose.CLIENT_AUTH)
+    for source in settings.authorities:
+        certificates(source)  # says which source is wrong
+        with as_path(source) as path:
+            context.load_verify_locations(path)
+    for source in settings.crls:
+        try:
+            with as_path(source) as path:
+                context.load_verify_locations(path)
+        except (ssl.SSLError, OSError) as error:
+            raise UsageError(f"{described(source)} holds no PEM revocation list") from error
+    if settings.crls:
+        chain = settings.crl_check == "chain"
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN if chain else ssl.VERIFY_CRL_CHECK_LEAF
+
+
+# --- contexts handed in ----------------------------------------------------------------------------------------------
+
+
+def adopt_context(context: ssl.SSLContext, settings: TlsSettings, role: Role) -> None:
+    """Check a context that the caller made, and tighten what no caller wants loose.
+
+    Renegotiation is switched off, and so is the common name as the name of a server; a server that asks for client
+    certificates gives no tickets, since nothing else looks at its revocation lists again.
+
+    Raises:
+        UsageError: it verifies nothing and `settings.verify` does not say so; it writes a key log that nobody named.
+    """
+    wrong = ssl.PROTOCOL_TLS_SERVER if role is Role.INITIATOR else ssl.PROTOCOL_TLS_CLIENT
+    if context.protocol == wrong:
+        raise UsageError(f"this ssl.SSLContext is made for the other role than {role.value}")
+    key_log = getattr(context, "keylog_filename", None)
+    if key_log is not None and str(key_log) != str(settings.key_log):
+        raise UsageError(
+            "this ssl.SSLContext writes a key log (ssl.create_default_context takes SSLKEYLOGFILE): "
+            "name the same file as key_log, or make the context without"
+        )
+    if key_log is not None:
+        prepare_key_log(key_log)
+    elif settings.key_log is not None:
+        prepare_key_log(settings.key_log)
+        context.keylog_filename = str(settings.key_log)
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if settings.alpn:
+        context.set_alpn_protocols(list(settings.alpn))
+    if role is Role.INITIATOR:
+        if settings.verify == "full":
+            if context.verify_mode != ssl.CERT_REQUIRED or not context.check_hostname:
+                raise UsageError(
+                    "this ssl.SSLContext does not verify the server (CERT_NONE, or check_hostname off): "
+                    'say verify="none" if that is meant'
+                )
+            context.hostname_checks_common_name = False
+    elif context.verify_mode != ssl.CERT_NONE:
+        _without_tickets(context)
+
+
+# --- endpoints -------------------------------------------------------------------------------------------------------
+
+
+class _Sessions:
+    """The sessions that a client may resume, one a host; each is taken out when it is used (RFC 8446 C.4)."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[str, ssl.SSLSession] = OrderedDict()
+
+    def take(self, host: str) -> ssl.SSLSession | None:
+        return self._sessions.pop(host, None)
+
+    def keep(self, host: str, session: ssl.SSLSession) -> None:
+        self._sessions[host] = session
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+
+
+@dataclass
+class _ClientState:
+    context: ssl.SSLContext
+    judge: Judge
+    sessions: _Sessions | None
+
+
+class StdlibClient(Reloaded[_ClientState]):
+    """An initiator on `ssl`.
+
+    Args:
+        settings: what is wanted.
+        credential: the client certificate, or `None`.
+        context: a context handed in, in place of one made from `settings`.
+    """
+
+    def __init__(
+        self, settings: TlsSettings, credential: Certificate | None = None, *, context: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__((*settings.watched, *sources_of([] if credential is None else [credential])))
+        self._settings = settings
+        self._credential = credential
+        self._context = context
+        if context is not None:
+            adopt_context(context, settings, Role.INITIATOR)
+            if credential is not None:
+                _load_key(context, credential)
+        self.current()
+
+    def make(self) -> _ClientState:
+        """Read everything."""
+        settings = self._settings
+        resumption = settings.resumption
+        if self._context is None:
+            context = make_context(settings, Role.INITIATOR, self._credential)
+        else:
+            context = self._context
+            looks_up = ssl.VERIFY_CRL_CHECK_LEAF | ssl.VERIFY_CRL_CHECK_CHAIN
+            resumption = resumption and not context.verify_flags & looks_up  # its lists cannot be asked again
+        return _ClientState(context, Recheck.of(settings), _Sessions() if resumption else None)
+
+    def connection(self, host: str | None) -> StdlibConnection:
+        """A new connection to `host`."""
+        state = self.current()
+        if host is None and state.context.check_hostname:
+            raise TargetUnknown("TLS proves the name of the server: give a target")
+        sessions = state.sessions if host is not None else None
+        return StdlibConnection(
+            state.context,
+            Role.INITIATOR,
+            server_hostname=host,
+            alpn=self._settings.alpn,
+            resume=None if sessions is None or host is None else sessions.take(host),
+            keep=None if sessions is None or host is None else lambda session: sessions.keep(host, session),
+            judge=state.judge,
+        )
+
+
+@dataclass
+class _ServerState:
+    own: list[OwnCertificate]
+    judge: Judge
+    contexts: dict[tuple[int, str | None], ssl.SSLContext] = field(
+        default_factory=dict[tuple[int, str | None], ssl.SSLContext]
+    )
+    plain: dict[int, ssl.SSLContext] = field(default_factory=dict[int, ssl.SSLContext])
+
+
+class StdlibServer(Reloaded[_ServerState]):
+    """An acceptor on `ssl`: a context, and with it ticket keys, for each certificate and each name that it serves.
+
+    Args:
+        settings: what is wanted.
+        credentials: its certificates, the default one first.
+    """
+
+    def __init__(self, settings: TlsSettings, credentials: Sequence[Certificate]) -> None:
+        super().__init__((*settings.watched, *sources_of(credentials)))
+        self._settings = settings
+        self._credentials = tuple(credentials)
+        self.current()
+
+    def make(self) -> _ServerState:
+        """Read everything."""
+        state = _ServerState([OwnCertificate.load(one) for one in self._credentials], Recheck.of(self._settings))
+        for index in range(len(state.own)):
+            self._plain(state, index)
+        return state
+
+    def _plain(self, state: _ServerState, index: int) -> ssl.SSLContext:
+        if index not in state.plain:
+            credential = state.own[index].credential
+            state.plain[index] = make_context(self._settings, Role.ACCEPTOR, credential, tickets=False)
+        return state.plain[index]
+
+    def _context(self, state: _ServerState, own: OwnCertificate, name: str | None, *, serves: bool) -> ssl.SSLContext:
+        index = state.own.index(own)
+        key = (index, name)
+        if key in state.contexts:
+            return state.contexts[key]
+        if not serves or not self._settings.resumption or len(state.contexts) >= MAX_NAMES:
+            return self._plain(state, index)
+        made = make_context(self._settings, Role.ACCEPTOR, own.credential)
+        return state.contexts.setdefault(key, made)
+
+    def connection(self, hello: ClientHello) -> StdlibConnection:
+        """A new connection for a client that asks for `hello`."""
+        state = self.current()
+        own, serves = choose(state.own, hello.server_name)
+        return StdlibConnection(
+            self._context(state, own, hello.server_name, serves=serves),
+            Role.ACCEPTOR,
+            alpn=self._settings.alpn,
+            server_name=hello.server_name,
+            own_certificate=own.der,
+            judge=state.judge,
+        )
+
+
+class ContextServer:
+    """An acceptor on a context handed in.
+
+    Args:
+        context: the context, with its certificates.
+        settings: alpn, key log, and whether it verifies.
+        own_certificate: its leaf, DER, for bindings; a context does not tell it.
+    """
+
+    def __init__(self, context: ssl.SSLContext, settings: TlsSettings, own_certificate: bytes | None = None) -> None:
+        adopt_context(context, settings, Role.ACCEPTOR)
+        self._context = context
+        self._settings = settings
+        self._own_certificate = own_certificate
+        self._judge = Recheck.of(settings)
+
+    def connection(self, hello: ClientHello) -> StdlibConnection:
+        """A new connection for a client that asks for `hello`."""
+        return StdlibConnection(
+            self._context,
+            Role.ACCEPTOR,
+            alpn=self._settings.alpn,
+            server_name=hello.server_name,
+            own_certificate=self._own_certificate,
+            judge=self._judge,
+        )
