@@ -161,10 +161,10 @@ class SqliteAccounts:
         bound = self._bound_to(row, name, domain, sid, disabled=disabled)
         return _FORMAT + nonce + self._cipher.encrypt(nonce, nt_hash, bound)
 
-    def _unseal(self, row: int, name: str, domain: str, sid: str | None, *, disabled: bool, sealed: bytes) -> bytes:
+    def _unseal(self, row: int, name: str, domain: str, sid: str | None, *, disabled: bool, sealed: object) -> bytes:
         bound = self._bound_to(row, name, domain, sid, disabled=disabled)
         try:
-            if sealed[:1] != _FORMAT:
+            if not isinstance(sealed, bytes) or sealed[:1] != _FORMAT:
                 raise InvalidTag
             nt_hash: bytes = self._cipher.decrypt(sealed[1:13], sealed[13:], bound)
         except InvalidTag:
