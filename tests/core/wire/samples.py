@@ -62,7 +62,7 @@ BODY = KdcReqBody(
     LATER,
     LATER,
     0xDEADBEEF,
-    (20, 19, 18, 17, 23, -128),
+    (20, 19, 18, 17, 23, -133),
     (HostAddress(2, bytes(4)),),
 )
 NEG_INIT = NegTokenInit((KRB5, MS_KRB5, NTLM), None, bytes(range(256)) * 2 + bytes(200))
@@ -96,7 +96,7 @@ MESSAGES: dict[str, der.Message] = {
     ),
     "krb-error": KrbError(5, 30, None, None, NOW, 5, 25, None, None, "EXAMPLE.COM", HTTP, "Prüfung", bytes(10)),
     "neg-init": NEG_INIT,
-    "neg-init-hints": NegTokenInit((NTLM,), der.BitString(b"\xa0", 5), None, bytes.fromhex("3000"), b"mic"),
+    "neg-init-hints": NegTokenInit((NTLM,), der.BitString(b"\xa0", 5), None, bytes.fromhex("3006a0041b026f6b"), b"mic"),
     "neg-resp": NEG_RESP,
     "neg-resp-empty": NegTokenResp(),
     "negotiation-token": NegotiationToken(NEG_RESP),
