@@ -1,0 +1,241 @@
+"""The initiator's handshake ([MS-NLMP] 3.1.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from securestream.credentials import Anonymous, Credential, NtHash, Password, find_form
+from securestream.errors import NoCredentials, QualityNotMet, Unsupported
+from securestream.options import ContextFlags, Options, Role
+from securestream.principal import unauthenticated
+from securestream.provider import Established, Exchange, Handshake, TargetName
+from securestream.redaction import Redacted, Secret
+from securestream.wire.times import to_filetime
+from securestream_providers.ntlm import crypto
+from securestream_providers.ntlm.context import NAME, NtlmContext
+from securestream_providers.ntlm.messages import (
+    MIC_END,
+    MIC_OFFSET,
+    Authenticate,
+    AvFlag,
+    AvId,
+    AvPairs,
+    Challenge,
+    ClientChallenge,
+    Flag,
+    Negotiate,
+    fixed_pair,
+    pack_pairs,
+    unpack_pairs,
+)
+from securestream_providers.ntlm.policy import Policy
+
+_OURS: Final = (AvId.FLAGS, AvId.TARGET_NAME, AvId.CHANNEL_BINDINGS)
+"""AV pairs that are never taken over from a server (SECURITY: NTLM)."""
+
+_FROM_SERVER: Final = Flag.TARGET_INFO
+"""Flags that an acceptor adds to what was offered, and that stay in the session."""
+
+
+@dataclass(frozen=True, repr=False)
+class Identity(Redacted):
+    """A credential as the responses need it.
+
+    Args:
+        user: the user's name; empty for anonymous.
+        domain: its domain.
+        nt_hash: NTOWFv1.
+        ntowf_v2: NTOWFv2.
+    """
+
+    user: str
+    domain: str
+    nt_hash: Secret[bytes]
+    ntowf_v2: Secret[bytes]
+
+
+_identities: WeakKeyDictionary[Credential, Identity] = WeakKeyDictionary()
+"""MD4 in Python and an HMAC per handshake are most of its cost; an entry lives as long as its credential."""
+
+
+def identify(credential: Credential | None) -> Identity | None:
+    """The identity of a credential; `None` for anonymous.
+
+    Raises:
+        NoCredentials: it is none that NTLM can use.
+    """
+    form = find_form(credential, Password, NtHash, Anonymous)
+    if isinstance(form, Anonymous):
+        return None
+    if not isinstance(form, Password | NtHash):
+        raise NoCredentials("NTLM needs a Password, an NtHash or Anonymous()")
+    found = _identities.get(form)
+    if found is None:
+        hash_ = form.nt_hash.reveal() if isinstance(form, NtHash) else crypto.nt_hash(form.password.reveal())
+        found = Identity(form.user, form.domain, Secret(hash_), Secret(crypto.ntowf_v2(hash_, form.user, form.domain)))
+        _identities[form] = found
+    return found
+
+
+@dataclass(frozen=True, repr=False)
+class _Answer(Redacted):
+    """The two responses and the key-exchange key."""
+
+    lm_response: bytes
+    nt_response: bytes
+    key: bytes
+    with_mic: bool = False
+
+
+def initiate(policy: Policy, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
+    """The initiator's handshake: NEGOTIATE, CHALLENGE, AUTHENTICATE; datagrams have no NEGOTIATE.
+
+    Raises:
+        NoCredentials: there is no password, NT hash or `Anonymous`.
+        Unsupported: the server does not offer what policy needs.
+        QualityNotMet: it does not agree to sign or seal.
+        MalformedMessage: the CHALLENGE is none, or has an AV pair twice.
+    """
+    identity = identify(credential)
+    offer = policy.offer(options.wanted)
+    if policy.level == 0:
+        offer &= ~Flag.EXTENDED_SESSION_SECURITY
+    negotiate = b""
+    if policy.datagram:
+        received = yield from Exchange(None)
+    else:
+        negotiate = Negotiate(offer).pack()
+        received = yield from Exchange(negotiate)
+    challenge = Challenge.unpack(received)
+    flags = _agreed(policy, offer, challenge.flags, options.wanted)
+    if identity is None:
+        flags |= Flag.ANONYMOUS
+        answer = _Answer(b"\0", b"", bytes(16))
+    elif policy.level >= 3:
+        answer = _answer_v2(policy, identity, challenge, target, options)
+    else:
+        answer = _answer_v1(policy, identity, challenge, flags, options, credential)
+    session_key, sealed_key = answer.key, b""
+    if flags & Flag.KEY_EXCH:
+        session_key = options.random(16)
+        sealed_key = crypto.rc4(answer.key).update(session_key)
+    token = Authenticate(
+        lm_response=answer.lm_response,
+        nt_response=answer.nt_response,
+        domain=policy.encode(identity.domain, flags) if identity else b"",
+        user=policy.encode(identity.user, flags) if identity else b"",
+        workstation=policy.encode(policy.workstation, flags),
+        encrypted_session_key=sealed_key,
+        flags=flags,
+        mic=bytes(16) if answer.with_mic else None,
+    ).pack()
+    if answer.with_mic:
+        mic = crypto.hmac_md5(session_key, negotiate + received + token)
+        token = token[:MIC_OFFSET] + mic + token[MIC_END:]
+    context = NtlmContext(
+        Role.INITIATOR,
+        flags,
+        session_key,
+        bound=options.channel_bindings is not None and len(answer.nt_response) > 24,
+        mic=answer.with_mic,
+        anonymous=identity is None,
+    )
+    return Established(context, unauthenticated(NAME), token)
+
+
+def _agreed(policy: Policy, offer: int, answered: int, wanted: ContextFlags) -> int:
+    """The flags of the session: what both ends have, and of exclusive ones the better."""
+    flags = answered & (offer | _FROM_SERVER)
+    if flags & Flag.UNICODE:
+        flags &= ~Flag.OEM
+    if flags & Flag.EXTENDED_SESSION_SECURITY:  # [MS-NLMP] 2.2.2.5: they exclude each other, and this one wins
+        flags &= ~(Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY)
+    policy.check(flags)
+    if ContextFlags.CONFIDENTIALITY in wanted and not flags & Flag.SEAL:
+        raise QualityNotMet("the NTLM server does not agree to sealing, which was asked for")
+    if ContextFlags.INTEGRITY in wanted and not flags & Flag.SIGN:
+        raise QualityNotMet("the NTLM server does not agree to signing, which was asked for")
+    return flags
+
+
+def _answer_v2(
+    policy: Policy, identity: Identity, challenge: Challenge, target: TargetName | None, options: Options
+) -> _Answer:
+    """The NTLMv2 response ([MS-NLMP] 3.1.5.1.2, 3.3.2)."""
+    pairs = unpack_pairs(challenge.target_info, options.limits.av_pairs) if challenge.target_info else {}
+    timestamp = fixed_pair(pairs, AvId.TIMESTAMP, 8)
+    # A timestamp obliges us to send a MIC and no LMv2 response. Where the server sent none we send a MIC all the same
+    # unless it was made optional: whoever took the timestamp away wants just that to be missing (CVE-2019-1040).
+    with_mic = timestamp is not None or policy.mic == "required"
+    key = identity.ntowf_v2.reveal()
+    client_challenge = options.random(8)
+    own = _own_pairs(pairs, with_mic=with_mic, target=target, options=options)
+    blob = ClientChallenge(
+        response_type=1,
+        highest_type=1,
+        reserved1=0,
+        reserved2=0,
+        timestamp=int.from_bytes(timestamp, "little") if timestamp is not None else to_filetime(options.clock()),
+        client_challenge=client_challenge,
+        reserved3=0,
+        pairs=own + bytes(4),
+    ).pack()
+    proof = crypto.proof_v2(key, challenge.server_challenge, blob)
+    if timestamp is not None:
+        lm_response = bytes(24)
+    else:
+        lm_response = crypto.proof_v2(key, challenge.server_challenge, client_challenge) + client_challenge
+    return _Answer(lm_response, proof + blob, crypto.hmac_md5(key, proof), with_mic)
+
+
+def _own_pairs(pairs: AvPairs, *, with_mic: bool, target: TargetName | None, options: Options) -> bytes:
+    """The server's AV pairs with our own in place of those that only a client may state."""
+    own = [pair for pair in pairs.items() if pair[0] not in _OURS]
+    if with_mic:
+        own.append((AvId.FLAGS, AvFlag.MIC.to_bytes(4, "little")))
+    if target is not None:
+        own.append((AvId.TARGET_NAME, crypto.utf16(target)))
+    if (
+        options.channel_bindings is not None
+    ):  # absent without bindings: some servers refuse zeros (gss-ntlmssp issue 25)
+        own.append((AvId.CHANNEL_BINDINGS, options.channel_bindings.md5()))
+    return pack_pairs(own)
+
+
+def _answer_v1(
+    policy: Policy,
+    identity: Identity,
+    challenge: Challenge,
+    flags: int,
+    options: Options,
+    credential: Credential | None,
+) -> _Answer:
+    """The NTLMv1 responses of levels 0 to 2 ([MS-NLMP] 3.3.1)."""
+    hash_ = identity.nt_hash.reveal()
+    server_challenge = challenge.server_challenge
+    password = find_form(credential, Password)
+    lm = crypto.lm_hash(password.password.reveal(), policy.oem or "cp437") if password is not None else None
+    if flags & Flag.EXTENDED_SESSION_SECURITY:
+        client_challenge = options.random(8)
+        lm_response = client_challenge + bytes(16)
+        nt_response = crypto.desl(hash_, crypto.ess_challenge(server_challenge, client_challenge))
+    else:
+        nt_response = crypto.desl(hash_, server_challenge)
+        with_lm = policy.level < 2 and lm is not None
+        lm_response = crypto.desl(lm, server_challenge) if with_lm and lm is not None else nt_response
+    if not flags & Flag.EXTENDED_SESSION_SECURITY and flags & _LM_KEYS and lm is None:
+        raise Unsupported("LM session keys need a password of at most 14 OEM characters: use Ntlm(lm_keys=False)")
+    key = crypto.exchange_key(
+        flags,
+        crypto.md4(hash_),
+        version2=False,
+        server_challenge=server_challenge,
+        lm_response=lm_response,
+        lm_session_key=lm[:8] if lm is not None else None,
+    )
+    return _Answer(lm_response, nt_response, key)
+
+
+_LM_KEYS: Final = Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY

@@ -1,0 +1,314 @@
+"""One direction of an NTLM session: its keys, its RC4 stream, its sequence numbers, its signatures ([MS-NLMP] 3.4).
+
+The order of operations on the one RC4 stream is the protocol: data first, then what is encrypted of its signature.
+"""
+
+from __future__ import annotations
+
+import hmac
+import zlib
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final
+
+from cryptography.hazmat.primitives.hashes import MD5
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from securestream.errors import BadSignature, ContextExpired, OutOfSequence
+from securestream.provider import Buffer
+from securestream_providers.ntlm.crypto import md5, rc4
+
+SIGNATURE_SIZE: Final = 16
+VERSION: Final = b"\1\0\0\0"
+DUMMY: Final = VERSION + bytes(12)
+"""The signature where neither SIGN nor SEAL but ALWAYS_SIGN was agreed ([MS-NLMP] 3.4.4)."""
+
+_LARGE: Final = 16384
+"""From this size on octets are encrypted into a reused buffer and hashed without being joined to anything."""
+_LARGEST_KEPT: Final = 2 << 20
+_SKIP: Final = 1 << 20
+
+_buffers: list[bytearray] = []
+"""Free buffers of large messages: they belong to the process and not to a context. Taking one is atomic."""
+
+
+def _borrow(size: int) -> bytearray:
+    buffer = _buffers.pop() if _buffers else bytearray()
+    return buffer if len(buffer) >= size else bytearray(size)
+
+
+def _give_back(buffer: bytearray) -> None:
+    if len(buffer) <= _LARGEST_KEPT and not _buffers:
+        _buffers.append(buffer)
+
+
+class Keystream:
+    """A live RC4 stream that knows its key and how many octets of it are spent.
+
+    Args:
+        key: 8 or 16 octets.
+        used: octets to pass over at the start.
+    """
+
+    __slots__ = ("_key", "update", "update_into", "used")
+    update: Callable[[Buffer], bytes]
+    update_into: Callable[[Buffer, Buffer], int]
+
+    def __init__(self, key: bytes, used: int = 0) -> None:
+        self._key = key
+        self._start(key)
+        while self.used < used:
+            step = min(_SKIP, used - self.used)
+            self.update(bytes(step))
+            self.used += step
+
+    def _start(self, key: bytes) -> None:
+        cipher = rc4(key)
+        self.update, self.update_into, self.used = cipher.update, cipher.update_into, 0
+
+    def reset(self) -> None:
+        """Begin the stream anew."""
+        self._start(self._key)
+
+    def rekey(self, sequence: bytes) -> None:
+        """Begin the stream of one datagram ([MS-NLMP] 3.4.3)."""
+        self._start(md5(self._key + sequence))
+
+    def crypt(self, octets: Buffer) -> bytes:
+        """The next octets, encrypted or decrypted."""
+        self.used += len(octets)
+        return self.update(octets)
+
+
+class Half:
+    """One direction without extended session security, and the base of the others.
+
+    Args:
+        stream: the RC4 stream; both directions share one here ([MS-NLMP] 3.4.5.3).
+        sequence: number of the next message.
+        datagram: each message has a stream of its own.
+    """
+
+    clear_sequence: ClassVar[bool] = False
+    """Whether the sequence number stands in the signature as it is."""
+
+    def __init__(self, stream: Keystream, *, sequence: int = 0, datagram: bool = False) -> None:
+        self.stream = stream
+        self.sequence = sequence
+        self.datagram = datagram
+
+    def begin(self, sequence: int | None) -> bytes:
+        """The number of the message that begins, as 4 octets; datagrams begin their stream with it.
+
+        Raises:
+            ContextExpired: all numbers are spent.
+        """
+        number = self.sequence if sequence is None else sequence
+        try:
+            octets = number.to_bytes(4, "little")
+        except OverflowError:
+            raise ContextExpired("this NTLM context has spent its sequence numbers; authenticate again") from None
+        if self.datagram:
+            self.stream.rekey(octets)
+        return octets
+
+    def check(self, signature: Buffer, sequence: int | None) -> None:
+        """Look at what can be judged of a signature before any octet of the stream is spent.
+
+        Raises:
+            BadSignature: it is no signature.
+            OutOfSequence: it is not that of the message that is due.
+        """
+        if len(signature) != SIGNATURE_SIZE or signature[:4] != VERSION:
+            raise BadSignature("the NTLM signature is malformed")
+        due = self.sequence if sequence is None else sequence
+        if self.clear_sequence and int.from_bytes(signature[12:], "little") != due:
+            raise OutOfSequence(f"the NTLM message is not number {due}, which is due")
+
+    def signature(self, chunks: Sequence[Buffer], sequence: bytes) -> bytes:
+        """The signature of `chunks`, whose own encryption has been done before ([MS-NLMP] 3.4.4.1).
+
+        The four octets for RandomPad are spent and sent as zero: that is what Windows, gss-ntlmssp and pyspnego do.
+        """
+        crc = 0
+        for chunk in chunks:
+            crc = zlib.crc32(chunk, crc)
+        self.sequence += 1
+        sealed = self.stream.crypt(bytes(4) + crc.to_bytes(4, "little") + sequence)
+        return VERSION + bytes(4) + sealed[4:]
+
+    def sign(self, chunks: Sequence[Buffer]) -> bytes:
+        """The signature of a message that is not encrypted."""
+        return self.signature(chunks, self.begin(None))
+
+    def verify(self, chunks: Sequence[Buffer], signature: Buffer) -> None:
+        """Check the signature of a message that is not encrypted.
+
+        Raises:
+            BadSignature: it does not fit.
+            OutOfSequence: it is not that of the message that is due.
+        """
+        self.check(signature, None)
+        self.compare(self.sign(chunks), signature)
+
+    def compare(self, expected: bytes, signature: Buffer) -> None:
+        """Compare two signatures in constant time.
+
+        Raises:
+            BadSignature: they differ.
+        """
+        if not hmac.compare_digest(expected, signature):
+            raise BadSignature("the NTLM message was altered on its way, or is not the peer's next one")
+
+    def seal(self, data: Buffer) -> bytes:
+        """A sealed token: the signature, then the ciphertext."""
+        sequence = self.begin(None)
+        sealed = self.stream.crypt(data)
+        return self.signature((data,), sequence) + sealed
+
+    def unseal(self, token: Buffer) -> bytes:
+        """The plaintext of the peer's sealed token.
+
+        Raises:
+            BadSignature: it was altered.
+            OutOfSequence: it is not the one that is due.
+        """
+        self.check(token[:SIGNATURE_SIZE], None)
+        sequence = self.begin(None)
+        data = self.stream.crypt(token[SIGNATURE_SIZE:])
+        self.compare(self.signature((data,), sequence), token[:SIGNATURE_SIZE])
+        return data
+
+
+class ExtendedHalf(Half):
+    """One direction with extended session security ([MS-NLMP] 3.4.4.2).
+
+    Args:
+        stream: the RC4 stream of this direction.
+        signing_key: 16 octets.
+        exchanged: whether keys were exchanged: the checksum is then encrypted, too.
+        sequence: number of the next message.
+        datagram: each message has a stream of its own.
+    """
+
+    clear_sequence = True
+
+    def __init__(
+        self,
+        stream: Keystream,
+        signing_key: bytes,
+        *,
+        exchanged: bool,
+        sequence: int = 0,
+        datagram: bool = False,
+    ) -> None:
+        super().__init__(stream, sequence=sequence, datagram=datagram)
+        self._mac = HMAC(signing_key, MD5()).copy  # noqa: S303  what NTLM signs with
+        self._exchanged = exchanged
+
+    def signature(self, chunks: Sequence[Buffer], sequence: bytes) -> bytes:
+        """The signature of `chunks`, whose own encryption has been done before."""
+        mac = self._mac()
+        mac.update(sequence)
+        for chunk in chunks:
+            mac.update(chunk)
+        checksum = mac.finalize()[:8]
+        self.sequence += 1
+        return VERSION + (self.stream.crypt(checksum) if self._exchanged else checksum) + sequence
+
+
+class ExchangedHalf(ExtendedHalf):
+    """`ExtendedHalf` as nearly every session has it: connection-oriented with exchanged keys; the hot path.
+
+    One RC4 call covers the data and the checksum, which saves a microsecond on small messages. Large ones are not
+    joined to anything, and encrypted into a buffer that is already there.
+    """
+
+    def __init__(self, stream: Keystream, signing_key: bytes, *, sequence: int = 0) -> None:
+        super().__init__(stream, signing_key, exchanged=True, sequence=sequence)
+
+    def seal(self, data: Buffer) -> bytes:
+        """A sealed token: the signature, then the ciphertext."""
+        size = len(data)
+        if size >= _LARGE:
+            return self._seal_large(data)
+        number = self.sequence
+        if number > 0xFFFFFFFF:
+            self.begin(None)
+        sequence = number.to_bytes(4, "little")
+        if type(data) is not bytes:
+            data = bytes(data)
+        mac = self._mac()
+        mac.update(sequence + data)
+        stream = self.stream
+        sealed = stream.update(data + mac.finalize()[:8])
+        stream.used += size + 8
+        self.sequence = number + 1
+        return VERSION + sealed[size:] + sequence + sealed[:size]
+
+    def unseal(self, token: Buffer) -> bytes:
+        """The plaintext of the peer's sealed token.
+
+        Raises:
+            BadSignature: it was altered.
+            OutOfSequence: it is not the one that is due.
+        """
+        size = len(token) - SIGNATURE_SIZE
+        if size >= _LARGE:
+            return self._unseal_large(token)
+        if type(token) is not bytes:
+            token = bytes(token)
+        number = self.sequence
+        sequence = token[12:16]
+        if token[:4] != VERSION or sequence != number.to_bytes(4, "little"):
+            self.check(token[:SIGNATURE_SIZE], None)
+        stream = self.stream
+        opened = stream.update(token[16:] + token[4:12])
+        stream.used += size + 8
+        data = opened[:size]
+        mac = self._mac()
+        mac.update(sequence + data)
+        if not hmac.compare_digest(mac.finalize()[:8], opened[size:]):
+            raise BadSignature("the NTLM message was altered on its way, or is not the peer's next one")
+        self.sequence = number + 1
+        return data
+
+    def _seal_large(self, data: Buffer) -> bytes:
+        sequence = self.begin(None)
+        size = len(data)
+        buffer = _borrow(size + SIGNATURE_SIZE)
+        view = memoryview(buffer)
+        mac = self._mac()
+        mac.update(sequence)
+        mac.update(data)
+        self.stream.update_into(data, view[SIGNATURE_SIZE:])
+        self.stream.used += size
+        view[:SIGNATURE_SIZE] = VERSION + self.stream.crypt(mac.finalize()[:8]) + sequence
+        self.sequence += 1
+        token = bytes(view[: size + SIGNATURE_SIZE])
+        view.release()
+        _give_back(buffer)
+        return token
+
+    def _unseal_large(self, token: Buffer) -> bytes:
+        view = memoryview(token)
+        signature = bytes(view[:SIGNATURE_SIZE])
+        self.check(signature, None)
+        sequence = self.begin(None)
+        size = len(view) - SIGNATURE_SIZE
+        buffer = _borrow(size)
+        with memoryview(buffer) as opened:
+            self.stream.update_into(view[SIGNATURE_SIZE:], opened)
+            self.stream.used += size
+            data = bytes(opened[:size])
+        _give_back(buffer)
+        self.compare(self.signature((data,), sequence), signature)
+        return data
+
+
+class DummyHalf(Half):
+    """One direction where neither signing nor sealing was agreed but ALWAYS_SIGN was: `DUMMY` proves nothing."""
+
+    def signature(self, chunks: Sequence[Buffer], sequence: bytes) -> bytes:
+        """The dummy signature."""
+        self.sequence += 1
+        return DUMMY
