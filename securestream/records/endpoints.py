@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from securestream.credentials import Certificate
-from securestream.errors import CertificateRejected, ErrorKind, SecureStreamError, UsageError
+from securestream.errors import CertificateRejected, ErrorKind, SecureStreamError, Unsupported, UsageError
 from securestream.records.base import RecordConnection, TlsSession
 from securestream.records.client_hello import ClientHello
 from securestream.records.files import Stamp, certificates, described, revocation_lists, stamp
@@ -176,6 +176,28 @@ class Recheck:
             raise CertificateRejected("the peer's certificate is revoked", kind=ErrorKind.CERTIFICATE_REVOKED)
 
 
+_CANNOT_STDLIB = "Python's ssl chooses no post-quantum group and staples no OCSP response: use engine='pyopenssl'"
+
+
+def require_engine(engine: Engine, settings: TlsSettings) -> None:
+    """Say at once what an engine cannot do.
+
+    Raises:
+        Unsupported: it is not installed, or cannot do what is asked.
+    """
+    if engine == "pyopenssl":
+        try:
+            import securestream.records.pyopenssl  # noqa: F401 - whether it can be imported is the question
+        except ImportError as error:
+            raise Unsupported(
+                "the engine 'pyopenssl' needs pyOpenSSL and service-identity: pip install 'securestream[openssl]'"
+            ) from error
+    elif engine != "stdlib":
+        raise UsageError(f"there is no TLS engine {engine!r}; there are 'stdlib' and 'pyopenssl'")
+    elif settings.post_quantum or settings.ocsp != "none" or settings.ocsp_response is not None:
+        raise Unsupported(_CANNOT_STDLIB)
+
+
 def client_endpoint(engine: Engine, settings: TlsSettings, credential: Certificate | None) -> ClientEndpoint:
     """An initiator's configuration on `engine`.
 
@@ -188,6 +210,7 @@ def client_endpoint(engine: Engine, settings: TlsSettings, credential: Certifica
         Unsupported: the engine cannot do what is asked.
         UsageError: files cannot be used.
     """
+    require_engine(engine, settings)
     if engine == "pyopenssl":
         from securestream.records.pyopenssl_endpoints import PyOpenSslClient
 
@@ -206,6 +229,7 @@ def server_endpoint(engine: Engine, settings: TlsSettings, credentials: Sequence
     """
     if not credentials:
         raise UsageError("a TLS server needs a certificate")
+    require_engine(engine, settings)
     if engine == "pyopenssl":
         from securestream.records.pyopenssl_endpoints import PyOpenSslServer
 

@@ -64,10 +64,6 @@ def make_context(
         Unsupported: `ssl` cannot do what is asked.
         UsageError: files cannot be used.
     """
-    if settings.post_quantum or settings.ocsp != "none" or settings.ocsp_response is not None:
-        raise Unsupported(
-            "Python's ssl chooses no post-quantum group and staples no OCSP response: use engine='pyopenssl'"
-        )
     context = _new_context(settings, role)
     if settings.allows_old_versions:  # OpenSSL 3 has them at security level 0 only
         context.set_ciphers(f"{settings.ciphers or 'DEFAULT'}:@SECLEVEL=0")

@@ -17,7 +17,14 @@ from securestream.provider import (
     TargetName,
     Unusable,
 )
-from securestream.records.endpoints import ClientEndpoint, Engine, ServerEndpoint, client_endpoint, server_endpoint
+from securestream.records.endpoints import (
+    ClientEndpoint,
+    Engine,
+    ServerEndpoint,
+    client_endpoint,
+    require_engine,
+    server_endpoint,
+)
 from securestream.records.files import certificates
 from securestream.records.names import canonical_host
 from securestream.records.settings import Presence, Source, TlsSettings, Version
@@ -133,6 +140,7 @@ class Schannel:
             resumption=resumption,
             key_log=key_log,
         )
+        require_engine(engine, self._settings)
         self._engine: Engine = engine
         self._context = context
         if context is not None:
