@@ -326,7 +326,7 @@ class SqliteAccounts:
             return
         begun = now - throttle.window.total_seconds()
         connection.execute(
-            "INSERT INTO sources VALUES (:row, :source, 1, :now) ON CONFLICT DO UPDATE SET "
+            "INSERT INTO sources VALUES (:row, :source, 1, :now) ON CONFLICT (account, source) DO UPDATE SET "
             "failures = CASE WHEN since > :begun THEN failures + 1 ELSE 1 END, "
             "since = CASE WHEN since > :begun THEN since ELSE :now END",
             {"row": row, "source": source, "now": now, "begun": begun},
