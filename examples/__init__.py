@@ -1,0 +1,1 @@
+"""Examples of use; the tests run each one."""
