@@ -22,6 +22,7 @@ from securestream_providers.ntlm.messages import Flag
 
 # --- primitives ------------------------------------------------------------------------------------------------------
 
+
 def rc4(key: bytes) -> CipherContext:
     """A live RC4 stream. `key` is 8 or 16 octets."""
     return Cipher(ARC4(key), mode=None).encryptor()
