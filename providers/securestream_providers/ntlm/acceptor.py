@@ -99,7 +99,7 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
         raise UsageError("BindingPolicy.ALWAYS needs the channel bindings of the acceptor's own channel")
     negotiate = b""
     if policy.datagram:
-        agreed = policy.offer(options.wanted)
+        agreed = policy.offer(options.wanted, Role.ACCEPTOR)
     else:
         negotiate = yield from Exchange()
         agreed = policy.agree(Negotiate.unpack(negotiate).flags)

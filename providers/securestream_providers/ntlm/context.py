@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final
 
 from securestream.errors import BadSignature, MalformedMessage, Unsupported, UsageError
@@ -55,6 +56,7 @@ class ExportedSession(Packed, prefix=b"securestream NTLM\1"):
     received_octets: Annotated[int, U64] = 0
 
 
+@lru_cache(maxsize=256)
 def established_flags(flags: int, *, anonymous: bool) -> ContextFlags:
     """What NegotiateFlags of a session prove.
 
@@ -111,19 +113,33 @@ class NtlmContext(SecurityContext):
         self._mic = mic
         self._facts = bound * _BOUND | mic * _MIC | anonymous * _ANONYMOUS
         self._datagram = bool(flags & Flag.DATAGRAM)
-        self._end: str | None = None
         self._session_key: bytes | None = session_key
-        state = state or ExportedSession(flags, 0, 0, session_key)
-        self._out: Half | None
-        self._in: Half | None
-        self._out, self._in = _halves(role, flags, session_key, state)
-        self._arm()
+        self._state = state
+        self._halves: tuple[Half, Half] | None = None
+        self._seal: Callable[[Buffer], bytes] = self._first_seal
+        self._unseal: Callable[[Buffer], bytes] | None = self._first_unseal if flags & Flag.SEAL else None
 
-    def _arm(self) -> None:
-        """Bind what the hot methods call: one look-up instead of a series of questions for each message."""
-        sealing = self._out is not None and self._in is not None and bool(self._ntlm_flags & Flag.SEAL)
-        self._seal: Callable[[Buffer], bytes] = self._out.seal if sealing and self._out else self._no_sealing
-        self._unseal: Callable[[Buffer], bytes] | None = self._in.unseal if sealing and self._in else None
+    def _make(self) -> tuple[Half, Half]:
+        """The two directions, made at first use: a connection at `Protection.NONE` never needs their ciphers.
+
+        Also binds what the hot methods call: one look-up in place of a series of questions for each message.
+        """
+        if self._halves is None:
+            if self._session_key is None:
+                raise self.expired()
+            self._halves = _halves(self.role, self._ntlm_flags, self._session_key, self._state)
+            if self._ntlm_flags & Flag.SEAL:
+                self._seal, self._unseal = self._halves[0].seal, self._halves[1].unseal
+        return self._halves
+
+    def _first_seal(self, data: Buffer) -> bytes:
+        half = self._make()[0]
+        if not self._ntlm_flags & Flag.SEAL:
+            raise Unsupported("sealing was not agreed in this NTLM session: ask for Protection.ENCRYPT_AND_SIGN")
+        return half.seal(data)
+
+    def _first_unseal(self, token: Buffer) -> bytes:
+        return self._make()[1].unseal(token)
 
     # --- messages ----------------------------------------------------------------------------------------------------
 
@@ -242,7 +258,7 @@ class NtlmContext(SecurityContext):
         if sequence is None and self._datagram:
             raise UsageError("a datagram context needs the sequence number of each message")
         if not self._ntlm_flags & Flag.SEAL and any(cover is Cover.SEALED for _, cover in parts):
-            self._no_sealing(b"")
+            raise Unsupported("sealing was not agreed in this NTLM session: ask for Protection.ENCRYPT_AND_SIGN")
 
     # --- keys --------------------------------------------------------------------------------------------------------
 
@@ -287,14 +303,12 @@ class NtlmContext(SecurityContext):
         Raises:
             ContextExpired: the context has ended.
         """
-        out, received = self._out, self._in
-        if out is None or received is None or self._session_key is None:
-            raise self.expired()
+        out, received = self._make()
         exported = ExportedSession(
             flags=self._ntlm_flags,
             role=int(self.role is Role.ACCEPTOR),
             facts=self._facts,
-            session_key=self._session_key,
+            session_key=self.session_key,
             sent=out.sequence,
             sent_octets=out.stream.used,
             received=received.sequence,
@@ -305,35 +319,31 @@ class NtlmContext(SecurityContext):
 
     def discard(self) -> None:
         """Drop the keys. Every later use raises `ContextExpired`. Idempotent."""
-        self._out = self._in = self._session_key = None
-        self._seal, self._unseal = self._no_sealing, None
+        self._halves = self._session_key = self._state = None
+        self._seal = self._first_seal
+        if self._unseal is not None:
+            self._unseal = self._first_unseal
 
     def _break(self) -> None:
         if not self._datagram:
             self.discard()
 
-    def _no_sealing(self, data: Buffer) -> bytes:
-        self._outgoing()
-        raise Unsupported("sealing was not agreed in this NTLM session: ask for Protection.ENCRYPT_AND_SIGN")
-
     def _outgoing(self) -> Half:
-        if self._out is None:
-            raise self.expired()
-        return self._usable(self._out)
+        return self._usable()[0]
 
     def _incoming(self) -> Half:
-        if self._in is None:
-            raise self.expired()
-        return self._usable(self._in)
+        return self._usable()[1]
 
-    def _usable(self, half: Half) -> Half:
+    def _usable(self) -> tuple[Half, Half]:
+        halves = self._make()
         if not self._ntlm_flags & (Flag.SIGN | Flag.SEAL | Flag.ALWAYS_SIGN):
             raise Unsupported("signing was not agreed in this NTLM session: ask for Protection.SIGN")
-        return half
+        return halves
 
 
-def _halves(role: Role, flags: int, session_key: bytes, state: ExportedSession) -> tuple[Half, Half]:
+def _halves(role: Role, flags: int, session_key: bytes, state: ExportedSession | None) -> tuple[Half, Half]:
     """What is sent and what is received."""
+    state = state or ExportedSession(flags, 0, 0, session_key)
     datagram = bool(flags & Flag.DATAGRAM)
     numbers = (state.sent, state.received)
     used = (0, 0) if datagram else (state.sent_octets, state.received_octets)

@@ -13,6 +13,8 @@ from typing import Final
 from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4, TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.modes import ECB
+from cryptography.hazmat.primitives.hashes import MD5
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from securestream.errors import UsageError
 from securestream.options import Role
@@ -31,6 +33,11 @@ def rc4(key: bytes) -> CipherContext:
 def hmac_md5(key: bytes, octets: bytes) -> bytes:
     """HMAC-MD5 (RFC 2104): 16 octets."""
     return hmac.digest(key, octets, "md5")
+
+
+def keyed_md5(key: bytes) -> Callable[[], HMAC]:
+    """Makes HMAC-MD5 computations under one key: a third of the cost of starting from the key each time."""
+    return HMAC(key, MD5()).copy  # noqa: S303  what NTLM is made of
 
 
 def md5(octets: bytes) -> bytes:
@@ -107,9 +114,20 @@ def ess_challenge(server_challenge: bytes, client_challenge: bytes) -> bytes:
     return md5(server_challenge + client_challenge)[:8]
 
 
-def proof_v2(key: bytes, server_challenge: bytes, octets: bytes) -> bytes:
-    """NTProofStr, or with the client's challenge alone the LMv2 proof ([MS-NLMP] 3.3.2); `key` is NTOWFv2."""
-    return hmac_md5(key, server_challenge + octets)
+def proof_v2(mac: Callable[[], HMAC], server_challenge: bytes, octets: bytes) -> tuple[bytes, bytes]:
+    """The proof of an NTLMv2 or LMv2 response and its SessionBaseKey ([MS-NLMP] 3.3.2), 16 octets each.
+
+    Args:
+        mac: HMAC-MD5 under NTOWFv2.
+        server_challenge: 8 octets.
+        octets: what follows the proof in the response: the client's challenge structure, for LMv2 its 8 octets.
+    """
+    first = mac()
+    first.update(server_challenge + octets)
+    proof = first.finalize()
+    second = mac()
+    second.update(proof)
+    return proof, second.finalize()
 
 
 # --- session keys ----------------------------------------------------------------------------------------------------

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from cryptography.hazmat.primitives.hmac import HMAC
+
 from securestream.credentials import Anonymous, Credential, NtHash, Password, find_form
 from securestream.errors import NoCredentials, QualityNotMet, Unsupported
-from securestream.options import ContextFlags, Options, Role
+from securestream.options import Options, Role
 from securestream.principal import unauthenticated
 from securestream.provider import Established, Exchange, Handshake, TargetName
 from securestream.redaction import Redacted, Secret
@@ -47,13 +50,13 @@ class Identity(Redacted):
         user: the user's name; empty for anonymous.
         domain: its domain.
         nt_hash: NTOWFv1.
-        ntowf_v2: NTOWFv2.
+        mac: HMAC-MD5 under NTOWFv2.
     """
 
     user: str
     domain: str
     nt_hash: Secret[bytes]
-    ntowf_v2: Secret[bytes]
+    mac: Callable[[], HMAC] = field(repr=False)
 
 
 _identities: WeakKeyDictionary[Credential, Identity] = WeakKeyDictionary()
@@ -74,7 +77,8 @@ def identify(credential: Credential | None) -> Identity | None:
     found = _identities.get(form)
     if found is None:
         hash_ = form.nt_hash.reveal() if isinstance(form, NtHash) else crypto.nt_hash(form.password.reveal())
-        found = Identity(form.user, form.domain, Secret(hash_), Secret(crypto.ntowf_v2(hash_, form.user, form.domain)))
+        mac = crypto.keyed_md5(crypto.ntowf_v2(hash_, form.user, form.domain))
+        found = Identity(form.user, form.domain, Secret(hash_), mac)
         _identities[form] = found
     return found
 
@@ -99,9 +103,7 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
         MalformedMessage: the CHALLENGE is none, or has an AV pair twice.
     """
     identity = identify(credential)
-    offer = policy.offer(options.wanted)
-    if policy.level == 0:
-        offer &= ~Flag.EXTENDED_SESSION_SECURITY
+    offer = policy.offer(options.wanted, Role.INITIATOR)
     negotiate = b""
     if policy.datagram:
         received = yield from Exchange(None)
@@ -109,7 +111,7 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
         negotiate = Negotiate(offer).pack()
         received = yield from Exchange(negotiate)
     challenge = Challenge.unpack(received)
-    flags = _agreed(policy, offer, challenge.flags, options.wanted)
+    flags = _agreed(policy, offer, challenge.flags)
     if identity is None:
         flags |= Flag.ANONYMOUS
         answer = _Answer(b"\0", b"", bytes(16))
@@ -145,7 +147,7 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
     return Established(context, unauthenticated(NAME), token)
 
 
-def _agreed(policy: Policy, offer: int, answered: int, wanted: ContextFlags) -> int:
+def _agreed(policy: Policy, offer: int, answered: int) -> int:
     """The flags of the session: what both ends have, and of exclusive ones the better."""
     flags = answered & (offer | _FROM_SERVER)
     if flags & Flag.UNICODE:
@@ -153,10 +155,8 @@ def _agreed(policy: Policy, offer: int, answered: int, wanted: ContextFlags) -> 
     if flags & Flag.EXTENDED_SESSION_SECURITY:  # [MS-NLMP] 2.2.2.5: they exclude each other, and this one wins
         flags &= ~(Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY)
     policy.check(flags)
-    if ContextFlags.CONFIDENTIALITY in wanted and not flags & Flag.SEAL:
-        raise QualityNotMet("the NTLM server does not agree to sealing, which was asked for")
-    if ContextFlags.INTEGRITY in wanted and not flags & Flag.SIGN:
-        raise QualityNotMet("the NTLM server does not agree to signing, which was asked for")
+    if offer & ~flags & (Flag.SIGN | Flag.SEAL):
+        raise QualityNotMet("the NTLM server does not agree to the signing or sealing that was asked for")
     return flags
 
 
@@ -169,7 +169,6 @@ def _answer_v2(
     # A timestamp obliges us to send a MIC and no LMv2 response. Where the server sent none we send a MIC all the same
     # unless it was made optional: whoever took the timestamp away wants just that to be missing (CVE-2019-1040).
     with_mic = timestamp is not None or policy.mic == "required"
-    key = identity.ntowf_v2.reveal()
     client_challenge = options.random(8)
     own = _own_pairs(pairs, with_mic=with_mic, target=target, options=options)
     blob = ClientChallenge(
@@ -182,12 +181,11 @@ def _answer_v2(
         reserved3=0,
         pairs=own + bytes(4),
     ).pack()
-    proof = crypto.proof_v2(key, challenge.server_challenge, blob)
-    if timestamp is not None:
-        lm_response = bytes(24)
-    else:
-        lm_response = crypto.proof_v2(key, challenge.server_challenge, client_challenge) + client_challenge
-    return _Answer(lm_response, proof + blob, crypto.hmac_md5(key, proof), with_mic)
+    proof, session_base_key = crypto.proof_v2(identity.mac, challenge.server_challenge, blob)
+    lm_response = bytes(24)
+    if timestamp is None:
+        lm_response = crypto.proof_v2(identity.mac, challenge.server_challenge, client_challenge)[0] + client_challenge
+    return _Answer(lm_response, proof + blob, session_base_key, with_mic)
 
 
 def _own_pairs(pairs: AvPairs, *, with_mic: bool, target: TargetName | None, options: Options) -> bytes:

@@ -18,7 +18,7 @@ from securestream.principal import NameType, Principal
 from securestream.provider import Effect
 from securestream.redaction import Redacted, Secret
 from securestream.services.accounts import Account
-from securestream_providers.ntlm.crypto import desl, ess_challenge, md4, ntowf_v2, proof_v2
+from securestream_providers.ntlm.crypto import desl, ess_challenge, keyed_md5, md4, ntowf_v2, proof_v2
 
 REFUSED: Final = (
     "the NTLM logon was refused: check user, domain and password, and that the account is neither disabled nor locked"
@@ -171,6 +171,5 @@ def _prove(logon: NtlmLogon, hash_: bytes, lm: bytes | None, decoy: bytes) -> _P
 
 
 def _prove_v2(kind: ResponseKind, key: bytes, challenge: bytes, octets: bytes, given: bytes) -> _Proof | None:
-    proof = proof_v2(key, challenge, octets)
-    session_base_key = proof_v2(key, proof, b"")
+    proof, session_base_key = proof_v2(keyed_md5(key), challenge, octets)
     return _Proof(kind, session_base_key) if hmac.compare_digest(proof, given) else None

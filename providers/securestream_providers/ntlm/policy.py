@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final, Literal, TypeAlias
 
 from securestream.errors import Unsupported, UsageError
-from securestream.options import ContextFlags
+from securestream.options import ContextFlags, Role
 from securestream.provider import TargetName
 from securestream_providers.ntlm.crypto import checked_codec, key_bits, utf16
 from securestream_providers.ntlm.messages import AvId, Flag
@@ -16,6 +16,8 @@ Demand: TypeAlias = Literal["required", "optional", "off"]
 
 KEY_BITS: Final = (128, 56, 40)
 _BIT_FLAGS: Final = {128: Flag.BITS_128, 56: Flag.BITS_56, 40: 0}
+_REMEMBERED: Final = 64
+"""How many combinations of flags are remembered as sufficient; peers choose them, so the number is bounded."""
 _PROTECTING: Final = Flag.SIGN | Flag.SEAL
 _LM_KEYS: Final = Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY
 _FEATURES: Final = _PROTECTING | Flag.ALWAYS_SIGN | Flag.VERSION | Flag.IDENTIFY | Flag.REQUEST_TARGET | Flag.NTLM
@@ -76,6 +78,8 @@ class Policy:
     allow_anonymous: bool = False
     names: ServerNames = field(default_factory=ServerNames)
     workstation: str = ""
+    _offers: dict[tuple[ContextFlags, Role], int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _sufficient: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.level not in range(6):
@@ -93,12 +97,20 @@ class Policy:
 
     # --- flags -------------------------------------------------------------------------------------------------------
 
-    def offer(self, wanted: ContextFlags) -> int:
+    def offer(self, wanted: ContextFlags, role: Role) -> int:
         """What an initiator, or a datagram acceptor, is ready for.
 
         Args:
             wanted: the features asked for.
+            role: which of the two.
         """
+        key = (wanted, role)
+        found = self._offers.get(key)
+        if found is None:
+            found = self._offers[key] = self._offer(wanted, role)
+        return found
+
+    def _offer(self, wanted: ContextFlags, role: Role) -> int:
         flags = Flag.REQUEST_TARGET | Flag.NTLM | Flag.ALWAYS_SIGN | Flag.VERSION
         if ContextFlags.INTEGRITY in wanted or wanted & (ContextFlags.REPLAY | ContextFlags.SEQUENCE):
             flags |= Flag.SIGN
@@ -110,7 +122,8 @@ class Policy:
             flags |= Flag.UNICODE
         if self.oem is not None:
             flags |= Flag.OEM
-        if self.extended_security != "off":
+        never = role is Role.INITIATOR and self.level == 0  # LmCompatibilityLevel 0: no extended session security
+        if self.extended_security != "off" and not never:
             flags |= Flag.EXTENDED_SESSION_SECURITY
         if self.extended_security != "required" and self.lm_keys:
             flags |= _LM_KEYS
@@ -145,6 +158,8 @@ class Policy:
         Raises:
             Unsupported: they are; the message names the argument that would allow them.
         """
+        if flags in self._sufficient:
+            return
         if not flags & (Flag.UNICODE | Flag.OEM):
             raise Unsupported("the two ends share no character set for names: see Ntlm(unicode=..., oem=...)")
         if self.extended_security == "required" and not flags & Flag.EXTENDED_SESSION_SECURITY:
@@ -162,6 +177,8 @@ class Policy:
             )
         if self.datagram != bool(flags & Flag.DATAGRAM):
             raise Unsupported("one end speaks NTLM for datagrams and the other for connections: see Ntlm(datagram=...)")
+        if len(self._sufficient) < _REMEMBERED:
+            self._sufficient.add(flags)
 
     # --- names -------------------------------------------------------------------------------------------------------
 

@@ -10,12 +10,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
-from cryptography.hazmat.primitives.hashes import MD5
-from cryptography.hazmat.primitives.hmac import HMAC
-
 from securestream.errors import BadSignature, ContextExpired, OutOfSequence
 from securestream.provider import Buffer
-from securestream_providers.ntlm.crypto import md5, rc4
+from securestream_providers.ntlm.crypto import keyed_md5, md5, rc4
 
 SIGNATURE_SIZE: Final = 16
 VERSION: Final = b"\1\0\0\0"
@@ -157,6 +154,7 @@ class Half:
             BadSignature: they differ.
         """
         if not hmac.compare_digest(expected, signature):
+            self.sequence -= 1  # a datagram that is refused does not count; a connection ends with it
             raise BadSignature("the NTLM message was altered on its way, or is not the peer's next one")
 
     def seal(self, data: Buffer) -> bytes:
@@ -202,7 +200,7 @@ class ExtendedHalf(Half):
         datagram: bool = False,
     ) -> None:
         super().__init__(stream, sequence=sequence, datagram=datagram)
-        self._mac = HMAC(signing_key, MD5()).copy  # noqa: S303  what NTLM signs with
+        self._mac = keyed_md5(signing_key)
         self._exchanged = exchanged
 
     def signature(self, chunks: Sequence[Buffer], sequence: bytes) -> bytes:
