@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
@@ -19,7 +20,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         asked = parser().parse_args(argv)
     except SystemExit as end:  # argparse has printed its help, or its complaint
         return end.code if isinstance(end.code, int) else UNUSABLE
-    report = Report(as_json=getattr(asked, "log_json", False), verbose=getattr(asked, "verbose", False))
+    report = _report(asked)
     try:
         return _dispatch(asked, report)
     except KeyboardInterrupt:
@@ -30,6 +31,16 @@ def run(argv: Sequence[str] | None = None) -> int:
             raise
         report.fail(told[0])
         return UNUSABLE if isinstance(told[0], UsageError) else FAILED
+
+
+def _report(asked: Namespace) -> Report:
+    """Where events go. Machines read them all from one stream, in their order; it is not the one that carries data."""
+    as_json, verbose = getattr(asked, "log_json", False), getattr(asked, "verbose", False)
+    if not as_json:
+        return Report(verbose=verbose)
+    carries_data = asked.command == "connect" and asked.listen is None
+    stream = sys.stderr if carries_data else sys.stdout
+    return Report(stream, stream, as_json=True, verbose=verbose)
 
 
 def _dispatch(asked: Namespace, report: Report) -> int:

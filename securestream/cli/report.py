@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
+import anyio
+
 from securestream.errors import ErrorKind, SecureStreamError
 
 
@@ -21,9 +23,16 @@ def printable(text: str) -> str:
     )
 
 
+def message_of(error: BaseException) -> str:
+    """The message of `error` in one line; anyio's own say nothing by themselves."""
+    if isinstance(error, anyio.BrokenResourceError | anyio.EndOfStream) and not str(error):
+        return "the connection was cut off before its end"
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
 def sentence_of(error: BaseException) -> str:
     """One sentence on `error`, with its SSPI name where it has one."""
-    text = printable(" ".join(str(error).split())) or type(error).__name__
+    text = message_of(error)
     kind = getattr(error, "kind", None)
     return f"{text} ({kind.sspi})" if isinstance(kind, ErrorKind) else text
 
@@ -59,6 +68,11 @@ class Report:
         """Tell of an event on the error output."""
         self._print(self._err, event, sentence, facts)
 
+    def detail(self, event: str, sentence: str, **facts: object) -> None:
+        """Tell of an event that people want to see only with ``--verbose``, and machines always."""
+        if self.verbose or self._json:
+            self._print(self._out, event, sentence, facts)
+
     def step(self, sentence: str, **facts: object) -> None:
         """Tell of a handshake step, if that was asked for."""
         if self.verbose:
@@ -70,7 +84,7 @@ class Report:
         """Tell of a failure, in one sentence."""
         sentence = sentence_of(error)
         kind = getattr(error, "kind", None)
-        facts |= {"error": type(error).__name__, "message": printable(str(error))}
+        facts |= {"error": type(error).__name__, "message": message_of(error)}
         if isinstance(kind, ErrorKind):
             facts |= {"kind": kind.name, "sspi": kind.sspi, "hresult": f"{kind.hresult:#010x}"}
         self._print(self._err, event, f"{prefix}: {sentence}", facts)
@@ -90,4 +104,4 @@ class Report:
 
 def is_expected(error: BaseException) -> bool:
     """Whether `error` is the kind of failure that a user is told in a sentence, rather than a bug."""
-    return isinstance(error, SecureStreamError | OSError)
+    return isinstance(error, SecureStreamError | OSError | anyio.BrokenResourceError | anyio.EndOfStream)

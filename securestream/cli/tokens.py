@@ -114,6 +114,6 @@ def describe_token(package: SecurityPackage, token: bytes) -> str:
     hook: Callable[[bytes], str] | None = getattr(package, "describe_token", None)
     if hook is not None:
         return hook(token)
-    if package.info.capabilities & Capability.STREAM:
+    if Capability.STREAM in package.info.capabilities:
         return describe_records(token)
     return f"{package.info.name} token ({len(token)} octets)"

@@ -1,0 +1,198 @@
+"""``securestream serve``: accept secure connections and echo, run a program, or forward."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+
+from securestream.cli.addresses import Address
+from securestream.cli.child import environment, run_child, split_command
+from securestream.cli.observe import Observed
+from securestream.cli.report import Report, is_expected
+from securestream.cli.running import run_until_signal
+from securestream.cli.setup import (
+    NAME_OF,
+    SENTENCE_OF,
+    is_record_package,
+    level_of,
+    package_of,
+    server_credential,
+)
+from securestream.cli.splice import CHUNK, leaves, splice
+from securestream.errors import NotAuthorized, UsageError
+from securestream.options import ContextFlags, Role
+from securestream.principal import Principal
+from securestream.provider import Established, SecurityPackage
+from securestream.streams.attributes import SecurityAttribute
+from securestream.streams.connect import listen
+from securestream.streams.listeners import SecureListener
+
+
+def serve(asked: Namespace, report: Report) -> int:
+    """Serve until a signal comes.
+
+    Raises:
+        UsageError: the arguments cannot work together.
+        OSError: the address cannot be listened on.
+    """
+    package = package_of(asked, Role.ACCEPTOR)
+    _check(asked, package)
+    server = Server(asked, package, report)
+    forbid_core_dumps()
+    status, _ = run_until_signal(server.run, asked.backend)
+    return status
+
+
+def _check(asked: Namespace, package: SecurityPackage) -> None:
+    proves_clients = not is_record_package(package) or asked.ca is not None
+    if asked.allow and not proves_clients:
+        raise UsageError("--allow needs clients that prove who they are: give --ca FILE, the authorities of theirs")
+    risky = "--exec" if asked.execute is not None else "--forward" if asked.forward is not None else None
+    if risky and not asked.address.is_loopback:
+        if not proves_clients:
+            raise UsageError(f"{risky} beyond this machine needs clients that prove who they are: give --ca FILE")
+        if not asked.allow:
+            raise UsageError(f"{risky} beyond this machine needs --allow PRINCIPAL: whom do you admit?")
+
+
+def forbid_core_dumps() -> None:
+    """Let no crash write keys to a disk, where the system has such a limit (SECURITY: secrets in reports)."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class Server:
+    """The listener and what it does with its connections.
+
+    Args:
+        asked: the arguments.
+        package: the package, configured.
+        report: where events go.
+    """
+
+    def __init__(self, asked: Namespace, package: SecurityPackage, report: Report) -> None:
+        self._asked = asked
+        self._package = package
+        self._report = report
+        self._credential = server_credential(asked)
+        self._words = None if asked.execute is None else split_command(asked.execute)
+
+    def _admit(self, established: Established) -> None:
+        """Judge the peer before the last token leaves (``--allow``)."""
+        allowed: list[str] | None = self._asked.allow
+        peer = established.peer
+        if allowed is not None and not (peer.is_authenticated and str(peer) in allowed):
+            raise NotAuthorized(f"{peer} is not admitted: name it with --allow if it should be")
+
+    async def run(self) -> int:
+        """Listen and serve."""
+        asked = self._asked
+        package = self._package
+        if self._report.verbose:
+            package = Observed(package, self._step)
+        listener = await listen(
+            asked.address.host,
+            asked.address.port,
+            package=package,
+            credential=self._credential,
+            protection=level_of(asked),
+            admit=self._admit,
+            handshake_timeout=asked.handshake_timeout,
+            max_connections=asked.max_connections,
+            listener=self._listener,
+        )
+        async with listener:
+            for host, port in listener.addresses:
+                tell_ready(Address(host, port), self._report)
+            await listener.serve(self._handle)
+        return 0
+
+    def _listener(self, *arguments: Any, **limits: Any) -> SecureListener:
+        return _ReportingListener(self._report, *arguments, **limits)
+
+    def _step(self, source: str, text: str, size: int) -> None:
+        self._report.step(f"{source}: {text}", address=source, step=text, octets=size)
+
+    async def _handle(self, stream: ByteStream) -> None:
+        peer: Principal = stream.extra(SecurityAttribute.peer)
+        address = remote_address(stream)
+        level = stream.extra(SecurityAttribute.protection)
+        name = self._package.info.name
+        self._report.say(
+            "connection",
+            f"{peer}  {name}  {SENTENCE_OF[level]}  from {address}",
+            peer=str(peer),
+            package=name,
+            level=NAME_OF[level],
+            protection=SENTENCE_OF[level],
+            detail=detail_of(stream),
+            address=address,
+        )
+        try:
+            await self._act(stream, peer, address, NAME_OF[level])
+        except Exception as error:  # what ends one connection is told and ends no other; a bug is raised
+            told = leaves(error)
+            if not all(is_expected(leaf) for leaf in told):
+                raise
+            self._report.fail(told[0], event="ended", prefix=f"{peer} from {address}", peer=str(peer), address=address)
+        else:
+            self._report.detail("ended", f"{peer} from {address} has ended", peer=str(peer), address=address)
+
+    async def _act(self, stream: ByteStream, peer: Principal, address: str, level: str) -> None:
+        if self._words is not None:
+            variables = environment(peer, address, self._package.info.name, level)
+            await run_child(self._words, stream, variables)
+        elif self._asked.forward is not None:
+            target: Address = self._asked.forward
+            async with await anyio.connect_tcp(target.host, target.port) as far:
+                await splice(stream, far)
+        else:
+            await _echo(stream)
+
+
+async def _echo(stream: ByteStream) -> None:
+    while True:
+        try:
+            data = await stream.receive(CHUNK)
+        except anyio.EndOfStream:
+            return
+        await stream.send(data)
+
+
+class _ReportingListener(SecureListener):
+    """Tells of each handshake that failed."""
+
+    def __init__(self, report: Report, *arguments: Any, **limits: Any) -> None:
+        super().__init__(*arguments, **limits)
+        self._report = report
+
+    async def handle_handshake_error(self, error: Exception, source: str) -> None:
+        if not is_expected(error):
+            await super().handle_handshake_error(error, source)
+        self._report.fail(error, event="refused", prefix=f"{source} refused", address=source)
+
+
+def tell_ready(address: Address, report: Report) -> None:
+    """Print an address that is listened on, so that scripts know when to begin, and where."""
+    report.say("listening", f"listening on {address}", host=address.host, port=address.port)
+
+
+def remote_address(stream: ByteStream) -> str:
+    """The peer's address and port, as text."""
+    return str(Address.of_socket(stream.extra(SocketAttribute.remote_address)))
+
+
+def detail_of(stream: ByteStream) -> str:
+    """What protects the channel, in the words of its mechanism."""
+    session = stream.extra(SecurityAttribute.tls_session, None)
+    if session is not None:
+        return f"{session.version} with {session.cipher}"
+    flags: ContextFlags = stream.extra(SecurityAttribute.flags)
+    names = ", ".join(flag.name.lower().replace("_", " ") for flag in flags if flag.name)
+    return f"{stream.extra(SecurityAttribute.package)} with {names or 'no flags'}"

@@ -1,0 +1,120 @@
+"""From arguments to a package, a credential and a level: what both ends of a connection are made of."""
+
+from __future__ import annotations
+
+import inspect
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from securestream.cli.passwords import read_password
+from securestream.credentials import Accounts, Certificate, Credential, Password
+from securestream.errors import UsageError
+from securestream.options import Protection, Role
+from securestream.provider import Capability, SecurityPackage
+from securestream.redaction import Secret
+from securestream.registry import Registry
+
+LEVEL_OF = {"none": Protection.NONE, "sign": Protection.SIGN, "encrypt": Protection.ENCRYPT_AND_SIGN}
+NAME_OF = {level: name for name, level in LEVEL_OF.items()}
+SENTENCE_OF = {
+    Protection.NONE: "not protected",
+    Protection.SIGN: "signed",
+    Protection.ENCRYPT_AND_SIGN: "encrypted and signed",
+}
+
+SMBPASSWD = "smbpasswd:"
+
+
+def is_record_package(package: SecurityPackage) -> bool:
+    """Whether the package's channel is a record connection (TLS) rather than sealed frames."""
+    return Capability.STREAM in package.info.capabilities
+
+
+def package_of(asked: Namespace, role: Role, registry: Registry | None = None) -> SecurityPackage:
+    """The package that was asked for, with the arguments that the command line has for it.
+
+    Raises:
+        UsageError: there is no such package, or it does not take one of the arguments.
+    """
+    package = (Registry.installed() if registry is None else registry)[asked.package]
+    arguments: dict[str, tuple[str, Any]] = {}
+    if asked.ca is not None:
+        arguments["trust"] = ("--ca", asked.ca)
+        if role is Role.ACCEPTOR:
+            arguments["client_certificates"] = ("--ca", "required")
+    if role is Role.ACCEPTOR and asked.ntlm_mic != "required":
+        arguments["mic"] = ("--ntlm-mic", asked.ntlm_mic)
+    if is_record_package(package):
+        _check_record_arguments(asked)
+    elif asked.framing == "raw":
+        raise UsageError(f"tokens of {package.info.name} need --framing nns: nothing on a raw wire says where one ends")
+    if not arguments:
+        return package
+    # A package announces a factory without arguments; what configures its mechanism are arguments of its class.
+    factory: Callable[..., SecurityPackage] = type(package)
+    known = inspect.signature(factory).parameters
+    for name, (option, _) in arguments.items():
+        if name not in known:
+            raise UsageError(f"{option} means nothing to {package.info.name}: leave it out")
+    return factory(**{name: value for name, (_, value) in arguments.items()})
+
+
+def _check_record_arguments(asked: Namespace) -> None:
+    if asked.framing == "nns":
+        raise UsageError(f"{asked.package} is its own framing: leave --framing out, or give raw")
+    if asked.level != "encrypt":
+        raise UsageError(f"{asked.package} always encrypts: leave --level out")
+
+
+def level_of(asked: Namespace) -> Protection:
+    """The protection that was asked for."""
+    return LEVEL_OF[asked.level]
+
+
+def server_credential(asked: Namespace) -> Credential | None:
+    """The account store or the certificate with which a server verifies or proves.
+
+    Raises:
+        UsageError: both were given, or what was given is not there.
+    """
+    if asked.accounts is not None:
+        if asked.certificate is not None:
+            raise UsageError("give --accounts or --certificate, not both: a listener runs one package")
+        if asked.accounts.startswith(SMBPASSWD):
+            return Accounts.smbpasswd(asked.accounts.removeprefix(SMBPASSWD))
+        from securestream.cli.accounts import open_store
+
+        return Accounts(open_store(asked.accounts))
+    return _certificate(asked)
+
+
+def client_credential(asked: Namespace) -> Credential | None:
+    """The password or the certificate with which a client proves who it is; `None` for the package's default.
+
+    Raises:
+        UsageError: both were given, or there is no password.
+    """
+    if asked.user is None:
+        return _certificate(asked)
+    if asked.certificate is not None:
+        raise UsageError("give --user or --certificate, not both")
+    return Password(asked.user, read_password(asked.user, asked.password_file))
+
+
+def _certificate(asked: Namespace) -> Certificate | None:
+    if asked.certificate is None:
+        if asked.key is not None:
+            raise UsageError("--key needs its certificate: give --certificate FILE")
+        return None
+    password = None
+    if asked.password_file is not None or _is_encrypted(asked.key or asked.certificate):
+        password = Secret(read_password(f"the key of {asked.certificate}", asked.password_file))
+    return Certificate(asked.certificate, asked.key, password)
+
+
+def _is_encrypted(path: str) -> bool:
+    """Whether a PEM file says that its key is encrypted (RFC 7468 11, RFC 1421 4.6.1.1)."""
+    with open(path, "rb") as file:
+        text = file.read(1 << 20)
+    return b"BEGIN ENCRYPTED PRIVATE KEY" in text or b"Proc-Type: 4,ENCRYPTED" in text
