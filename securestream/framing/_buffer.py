@@ -46,10 +46,14 @@ class ReceiveBuffer:
     def take(self, size: int, skip: int = 0) -> memoryview:
         """A view of the `size` octets behind the next `skip`, and take both."""
         if self._gathered is not None:
-            self._view, self._gathered = memoryview(self._gathered), None
-        start = self._offset + skip
-        self._offset = start + size
-        return self._view[start : self._offset]
+            self._view, self._offset, self._gathered = memoryview(self._gathered), 0, None
+        view, start = self._view, self._offset + skip
+        end = start + size
+        if end == len(view):  # an idle connection holds on to nothing
+            self._view, self._offset = _NOTHING, 0
+        else:
+            self._offset = end
+        return view[start:end]
 
     def clear(self) -> None:
         """Drop everything."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from securestream.errors import ErrorKind
 from securestream.framing._buffer import ReceiveBuffer
 from securestream.framing.base import EndOfInput, FrameEvent, Mode, RawData, TokenFrame, TokenKind
+from securestream.options import Limits
 from securestream.provider import Buffer
 
 
@@ -12,13 +13,17 @@ class RawFraming:
     """No frames: during the handshake each read is a token, afterwards octets are data.
 
     Fit for packages that are a protocol of their own (TLS); a package of bare tokens would not know where one ends.
+
+    Args:
+        limits: a token is `Limits.token_size` octets at most; what came with it is the next one.
     """
 
     max_plaintext = 1 << 30
 
-    __slots__ = ("_buffer", "_ended", "_mode")
+    __slots__ = ("_buffer", "_ended", "_mode", "_token_size")
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._token_size = (Limits() if limits is None else limits).token_size
         self._mode = Mode.HANDSHAKE
         self._buffer = ReceiveBuffer()
         self._ended = False
@@ -55,10 +60,10 @@ class RawFraming:
         return bytes(self._buffer.take(len(self._buffer)))
 
     def next_event(self) -> FrameEvent | None:
-        """All that is at hand, or `None` when nothing is."""
-        if not self._buffer:
+        """What is at hand, or `None` when nothing is."""
+        size = len(self._buffer)
+        if not size:
             return EndOfInput() if self._ended else None
-        data = self._buffer.take(len(self._buffer))
         if self._mode is Mode.HANDSHAKE:
-            return TokenFrame(TokenKind.IN_PROGRESS, bytes(data))
-        return RawData(data)
+            return TokenFrame(TokenKind.IN_PROGRESS, bytes(self._buffer.take(min(size, self._token_size))))
+        return RawData(self._buffer.take(size))

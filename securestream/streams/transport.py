@@ -198,6 +198,20 @@ class TcpStream(ByteStream):
             self._ready.close()
             self._socket.close()
 
+    def shut_down(self) -> None:
+        """End this side and throw away what the peer sent, so that closing does not reset the connection.
+
+        Raises:
+            OSError: the connection is lost already.
+        """
+        self._socket.shutdown(socket.SHUT_WR)
+        try:
+            for _ in range(4):  # a peer that sends without end is reset after all
+                if not self._socket.recv_into(self._buffer):
+                    return
+        except (BlockingIOError, InterruptedError):
+            return
+
     def _lost(self, error: OSError) -> Exception:
         return anyio.ClosedResourceError() if self._closed else anyio.BrokenResourceError()
 

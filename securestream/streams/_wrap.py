@@ -1,0 +1,29 @@
+"""Choosing the stream that a package needs."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from anyio.abc import ByteStream
+
+from securestream.framing.nns import NnsFraming
+from securestream.framing.raw import RawFraming
+from securestream.options import Role
+from securestream.streams._handshake import Settings, perform_handshake
+from securestream.streams.negotiate import NegotiateStream
+from securestream.streams.tls import TlsStream
+
+SecureStream: TypeAlias = NegotiateStream | TlsStream
+"""A stream whose peer is authenticated and whose data is protected."""
+
+
+async def wrap(transport: ByteStream, role: Role, settings: Settings, received: bytes = b"") -> SecureStream:
+    """Authenticate over `transport` by the stream that fits the package: `TlsStream` if it speaks records."""
+    settings = settings.for_connection(transport, role)
+    if settings.is_stream_package:
+        raw = RawFraming(settings.options.limits)
+        carrier = await perform_handshake(transport, raw, role, settings, received)
+        return TlsStream(transport, carrier.established, settings, leftover=raw.trailing_data())
+    framing = NnsFraming(settings.options.limits)
+    carrier = await perform_handshake(transport, framing, role, settings, received)
+    return NegotiateStream(transport, framing, carrier, settings)

@@ -1,0 +1,264 @@
+"""NegotiateStream: authentication and sealed data over any byte stream, as .NET's class of that name ([MS-NNS])."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import anyio
+from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from securestream.carrier import Admit, CarrierHandshake
+from securestream.credentials import Credential
+from securestream.drive import Services
+from securestream.errors import FramingError, NotEncrypted, UsageError
+from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
+from securestream.framing.nns import NnsFraming
+from securestream.options import BindingPolicy, Options, Protection, Role
+from securestream.provider import SecurityContext, SecurityPackage, TargetName
+from securestream.streams._handshake import (
+    HANDSHAKE_TIMEOUT,
+    CredentialArgument,
+    Settings,
+    make_settings,
+    perform_handshake,
+)
+from securestream.streams._sealed import SealedStream, StreamState
+from securestream.streams.attributes import SecurityAttribute, attribute_of
+
+
+class NegotiateStream(SealedStream):
+    """An authenticated byte stream whose data is sealed, signed or bare. Made by `wrap_client` and `wrap_server`."""
+
+    def __init__(self, transport: ByteStream, framing: Framing, carrier: CarrierHandshake, settings: Settings) -> None:
+        established = carrier.established
+        context = established.result
+        if not isinstance(context, SecurityContext):
+            raise UsageError(f"{settings.package.info.name} gives no security context: use TlsStream")
+        super().__init__(transport, context.package)
+        self._framing = framing
+        self._context = context
+        self._protection = carrier.protection
+        self._peer = established.peer
+        self._target = settings.target
+        self._take_in(self._take_events)  # data may have come with the last token
+
+    @classmethod
+    async def wrap_client(
+        cls,
+        transport: ByteStream,
+        *,
+        package: str | SecurityPackage,
+        credential: CredentialArgument = None,
+        target: str | None = None,
+        protection: Protection | None = None,
+        options: Options | None = None,
+        services: Services | None = None,
+        admit: Admit | None = None,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        framing: Framing | None = None,
+        received: bytes = b"",
+        bind_to_channel: bool = True,
+    ) -> Self:
+        """Authenticate as a client over `transport`.
+
+        Args:
+            transport: an open byte stream; it belongs to the returned stream, and is closed if the handshake fails.
+            package: a package, or the name of an installed one.
+            credential: as whom; `None` for the package's default. Of a sequence the next one is tried, over the same
+                connection, when the server refuses the one before.
+            target: the service to reach, ``class/host``.
+            protection: the least protection of the data; by default that of `options`, which is to encrypt and sign.
+            options: what else is asked of the handshake.
+            services: who performs effects; `None` for the process-wide ones.
+            admit: a last judgement on what was established; raises `NotAuthorized` to refuse.
+            handshake_timeout: seconds for the whole handshake.
+            framing: the wire; by default [MS-NNS].
+            received: octets that were already read from `transport`.
+            bind_to_channel: whether to bind to the TLS channel that `transport` is.
+
+        Raises:
+            HandshakeError: it failed at this end.
+            PeerRefused: the server refused.
+            PeerGone: the server ended its stream.
+            FramingError: what came is no frame.
+            UsageError: the arguments cannot work.
+
+        Cancelled, the transport is closed after a short word to the peer.
+        """
+        settings = make_settings(
+            package=package,
+            credential=credential,
+            target=target,
+            protection=protection,
+            options=options,
+            services=services,
+            admit=admit,
+            handshake_timeout=handshake_timeout,
+            bind_to_channel=bind_to_channel,
+        )
+        return await cls._wrap(transport, Role.INITIATOR, settings, framing, received)
+
+    @classmethod
+    async def wrap_server(
+        cls,
+        transport: ByteStream,
+        *,
+        package: str | SecurityPackage,
+        credential: Credential | None = None,
+        protection: Protection | None = None,
+        options: Options | None = None,
+        binding_policy: BindingPolicy | None = None,
+        services: Services | None = None,
+        admit: Admit | None = None,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        attempts: int = 1,
+        framing: Framing | None = None,
+        received: bytes = b"",
+        bind_to_channel: bool = True,
+    ) -> Self:
+        """Authenticate a client over `transport`; arguments, errors and cancellation as for `wrap_client`.
+
+        Args:
+            transport: see `wrap_client`.
+            package: see `wrap_client`.
+            credential: with what to verify clients: `Accounts` for NTLM.
+            protection: see `wrap_client`; a client that offers less is refused.
+            options: see `wrap_client`.
+            binding_policy: what is demanded of channel bindings; by default `BindingPolicy.WHEN_ADVERTISED` inside our
+                own TLS, and what `options` say elsewhere.
+            services: see `wrap_client`.
+            admit: see `wrap_client`; the peer is `Established.peer`.
+            handshake_timeout: seconds for all attempts together.
+            attempts: handshakes that may fail before the connection is closed, 1 to 3.
+            framing: see `wrap_client`.
+            received: see `wrap_client`.
+            bind_to_channel: see `wrap_client`.
+        """
+        settings = make_settings(
+            package=package,
+            credential=credential,
+            protection=protection,
+            options=options,
+            binding_policy=binding_policy,
+            services=services,
+            admit=admit,
+            handshake_timeout=handshake_timeout,
+            attempts=attempts,
+            bind_to_channel=bind_to_channel,
+        )
+        return await cls._wrap(transport, Role.ACCEPTOR, settings, framing, received)
+
+    @classmethod
+    async def _wrap(
+        cls, transport: ByteStream, role: Role, settings: Settings, framing: Framing | None, received: bytes
+    ) -> Self:
+        settings = settings.for_connection(transport, role)
+        wire = NnsFraming(settings.options.limits) if framing is None else framing
+        carrier = await perform_handshake(transport, wire, role, settings, received)
+        return cls(transport, wire, carrier, settings)
+
+    # --- sealing ---
+
+    def _seal(self, data: memoryview) -> bytes:
+        if self._protection is Protection.NONE:
+            return bytes(data)
+        encrypt = self._protection is Protection.ENCRYPT_AND_SIGN
+        wrap, header, limit = self._context.wrap, self._framing.sealed_header, self._framing.max_plaintext
+        parts: list[bytes] = []
+        for offset in range(0, len(data), limit):
+            sealed = wrap(data[offset : offset + limit], encrypt=encrypt)
+            parts += (header(len(sealed)), sealed)
+        return b"".join(parts)
+
+    def _unseal(self, data: bytes) -> None:
+        self._framing.receive_data(data)
+        self._take_events()
+
+    def _unseal_end(self) -> None:
+        self._framing.receive_eof()
+        try:
+            self._take_events()
+        except FramingError as error:
+            raise anyio.BrokenResourceError from error
+        self._end(anyio.EndOfStream())
+
+    def _take_events(self) -> None:
+        """Unseal every complete frame that is there."""
+        next_event, unwrap = self._framing.next_event, self._context.unwrap
+        must_be_encrypted = self._protection is Protection.ENCRYPT_AND_SIGN
+        while (event := next_event()) is not None:
+            if isinstance(event, SealedFrame):
+                plain, encrypted = unwrap(event.data)
+                if must_be_encrypted and not encrypted:
+                    raise NotEncrypted("the peer sent data in clear although encryption was agreed on")
+                self._deliver(plain)
+            elif isinstance(event, RawData):
+                self._deliver(bytes(event.data))
+            elif isinstance(event, EndOfInput):
+                return
+            else:
+                raise FramingError("a handshake frame came where data was due")
+
+    def _discard(self) -> None:
+        self._context.discard()
+        self._framing.trailing_data()
+
+    # --- the stream ---
+
+    def _own_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        target: TargetName | None = self._target
+        own: dict[Any, Callable[[], Any]] = {
+            SecurityAttribute.peer: lambda: self._peer,
+            SecurityAttribute.package: lambda: self._package,
+            SecurityAttribute.flags: lambda: self._context.flags,
+            SecurityAttribute.protection: lambda: self._protection,
+            SecurityAttribute.target: lambda: target,
+            SecurityAttribute.bound: lambda: self._context.bound,
+            SecurityAttribute.context: lambda: self._context,
+        }
+        if attribute_of(self._transport, SecurityAttribute.closure_authenticated) is None:
+            own[SecurityAttribute.closure_authenticated] = lambda: False
+        return own
+
+    async def send_eof(self) -> None:
+        """End this side of the stream; the peer can still send. The end itself is not protected ([MS-NNS] has none).
+
+        Raises and is cancelled as `send`.
+        """
+        self._check_open()
+        await self._send_lock.acquire()
+        try:
+            self._check_open()
+            await checkpoint_if_cancelled()
+            if not self._eof_sent:
+                self._eof_sent = True
+                await self._transport.send_eof()
+        finally:
+            self._send_lock.release()
+
+    async def unwrap(self) -> tuple[ByteStream, bytes]:
+        """Give the transport back, with the octets that were read from it and not yet taken. The keys are dropped.
+
+        [MS-NNS] has no message for this: both ends must have agreed on it in their own protocol.
+
+        Raises:
+            UsageError: plaintext is still unread.
+            anyio.BusyResourceError: another task is receiving.
+        """
+        self._check_open()
+        if self._receiving:
+            raise anyio.BusyResourceError("reading from")
+        if self._plain:
+            raise UsageError("there is data to receive: read it before unwrapping")
+        await self._send_lock.acquire()
+        try:
+            self._check_open()
+            await checkpoint_if_cancelled()
+            self._state = StreamState.CLOSED
+            trailing = self._framing.trailing_data()
+            self._drop()
+            return self._transport, trailing
+        finally:
+            self._send_lock.release()
