@@ -1,0 +1,232 @@
+"""NTLM with .NET's NegotiateStream over TCP, on both event loops (MS-NNS; MS-NLMP).
+
+.NET on Linux takes its NTLM from gss-ntlmssp: its server understands raw NTLM at every level, and its client sends raw
+NTLM, without a MIC, at level None alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import Literal
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import pytest
+
+from securestream.credentials import Accounts, Password
+from securestream.errors import HandshakeError, PeerRefused
+from securestream.options import Protection
+from securestream.principal import Principal
+from securestream.streams.attributes import SecurityAttribute
+from securestream.streams.negotiate import NegotiateStream
+from securestream_providers.ntlm import Ntlm
+from tests.interop.expected_ntlm import LEVELS, TABLE
+from tests.interop.matrix import Filler
+from tests.interop.peers import dotnet
+from tests.interop.peers.accounts import DOMAIN, NAME, USER
+from tests.interop.peers.process import Event, JsonPeer
+
+pytestmark = [pytest.mark.anyio, pytest.mark.interop]
+
+SIZES = (0, 1, 64512, 64513, 3_000_000)
+PROTECTION = {
+    "none": Protection.NONE,
+    "sign": Protection.SIGN,
+    "encrypt and sign": Protection.ENCRYPT_AND_SIGN,
+}
+DOTNET_LEVEL = {"none": "None", "sign": "Sign", "encrypt and sign": "EncryptAndSign"}
+LOGON_DENIED = 0x8009030C
+INTERNAL_ERROR = 0x80090304
+LEVEL_NOT_MET = 1790
+
+
+@pytest.fixture
+def version(require: Callable[[ModuleType], str]) -> str:
+    """The version of .NET."""
+    return require(dotnet)
+
+
+async def said(peer: JsonPeer, *names: str) -> Event:
+    """The peer's next event of these."""
+    return await anyio.to_thread.run_sync(functools.partial(peer.expect, *names))
+
+
+def codes(failure: Event) -> set[int]:
+    """The native error codes in the chain of exceptions that .NET reports."""
+    return {link["native"] for link in failure["chain"] if link["native"] is not None}
+
+
+async def call(port: int, protection: Protection, *passwords: str) -> NegotiateStream:
+    """Our client, connected; it tries one password after the other."""
+    return await NegotiateStream.wrap_client(
+        await anyio.connect_tcp("127.0.0.1", port),
+        package=Ntlm(),
+        credential=[Password(NAME, password) for password in passwords],
+        target="HOST/localhost",
+        protection=protection,
+    )
+
+
+async def echo(stream: anyio.abc.ByteStream, size: int) -> bytes:
+    """Send `size` random octets and read as many back while they leave."""
+    data = os.urandom(size)
+    received = bytearray()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stream.send, data)
+        while len(received) < size:
+            received += await stream.receive()
+    assert bytes(received) == data
+    return data
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_its_server_echoes_what_our_client_seals(
+    level: str, version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
+) -> None:
+    settings = {"protocol": "negotiate", "level": DOTNET_LEVEL[level]}
+    with dotnet.server(settings, ntlm_accounts) as (peer, port), anyio.fail_after(60):
+        async with await call(port, PROTECTION[level], password) as stream:
+            seen = await said(peer, "authenticated")
+            assert seen["peer"] == NAME
+            assert (seen["signed"], seen["encrypted"]) == (True, level == "encrypt and sign")
+            for size in SIZES:
+                await echo(stream, size)
+        assert (await said(peer, "closed"))["total"] == sum(SIZES)
+    matrix.fill(TABLE, dotnet.NAME, version, "server", level, f"echoed 0 to {max(SIZES)} octets")
+
+
+async def test_its_refusal_of_a_wrong_password_is_understood(
+    version: str, ntlm_accounts: dict[str, str], matrix: Filler
+) -> None:
+    with dotnet.server({"protocol": "negotiate"}, ntlm_accounts) as (peer, port), anyio.fail_after(60):
+        with pytest.raises(PeerRefused) as refusal:
+            await call(port, Protection.ENCRYPT_AND_SIGN, "wrong")
+        await said(peer, "failed")
+    # gss-ntlmssp gives .NET no better reason
+    assert refusal.value.code == INTERNAL_ERROR
+    matrix.fill(TABLE, dotnet.NAME, version, "server", "wrong password", f"its error frame: {INTERNAL_ERROR:#010x}")
+
+
+async def test_its_refusal_of_too_little_protection_is_understood(
+    version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
+) -> None:
+    settings = {"protocol": "negotiate", "level": "EncryptAndSign"}
+    with dotnet.server(settings, ntlm_accounts) as (peer, port), anyio.fail_after(60):
+        with pytest.raises(PeerRefused) as refusal:
+            await call(port, Protection.NONE, password)
+        await said(peer, "failed")
+    assert refusal.value.code == LEVEL_NOT_MET
+    matrix.fill(TABLE, dotnet.NAME, version, "server", "protection too low", f"its error frame: {LEVEL_NOT_MET}")
+
+
+async def test_our_client_tries_again_over_the_same_connection(
+    version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
+) -> None:
+    settings = {"protocol": "negotiate", "attempts": 2}
+    with dotnet.server(settings, ntlm_accounts) as (peer, port), anyio.fail_after(60):
+        async with await call(port, Protection.ENCRYPT_AND_SIGN, "wrong", password) as stream:
+            assert (await said(peer, "failed"))["during"] == "attempt"
+            assert (await said(peer, "authenticated"))["peer"] == NAME
+            await echo(stream, 1000)
+    matrix.fill(TABLE, dotnet.NAME, version, "server", "second attempt", "echoed 1000 octets")
+
+
+@asynccontextmanager
+async def our_server(
+    password: str, protection: Protection, *, mic: Literal["required", "optional"] = "optional"
+) -> AsyncGenerator[tuple[int, list[Principal]]]:
+    """Our echo server, with its port and whom it saw."""
+    seen: list[Principal] = []
+
+    async def handle(transport: anyio.abc.ByteStream) -> None:
+        try:
+            stream = await NegotiateStream.wrap_server(
+                transport, package=Ntlm(mic=mic), credential=accounts, protection=protection
+            )
+        except HandshakeError:
+            return
+        async with stream:
+            seen.append(stream.extra(SecurityAttribute.peer))
+            async for data in stream:
+                await stream.send(data)
+
+    accounts = Accounts.memory(**{NAME: password})
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, handle)
+        yield listener.extra(anyio.abc.SocketAttribute.local_port), seen
+        tasks.cancel_scope.cancel()
+
+
+def client(port: int, password: str, accounts: dict[str, str], level: str) -> JsonPeer:
+    """Its client, which speaks raw NTLM at level None."""
+    settings = {
+        "role": "client",
+        "protocol": "negotiate",
+        "port": port,
+        "user": USER,
+        "domain": DOMAIN,
+        "password": password,
+        "target": "HOST/localhost",
+        "level": DOTNET_LEVEL[level],
+        "sizes": SIZES,
+    }
+    return dotnet.start(settings, accounts)
+
+
+async def test_our_server_echoes_to_its_client_without_protection(
+    version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
+) -> None:
+    with anyio.fail_after(60):
+        async with our_server(password, Protection.NONE) as (port, seen):
+            with client(port, password, ntlm_accounts, "none") as peer:
+                state = await said(peer, "authenticated")
+                assert (state["signed"], state["encrypted"]) == (False, False)
+                for size in SIZES:
+                    assert await said(peer, "echoed") == {"event": "echoed", "size": size, "right": True}
+                await said(peer, "closed")
+        assert [(principal.name, principal.authority) for principal in seen] == [(USER, DOMAIN)]
+    matrix.fill(TABLE, dotnet.NAME, version, "client", "none", f"echoed 0 to {max(SIZES)} octets")
+
+
+async def refused(port: int, password: str, accounts: dict[str, str]) -> set[int]:
+    """The codes by which its client learns that our server refused it."""
+    with client(port, password, accounts, "none") as peer:
+        failure = await said(peer, "failed")
+    assert failure["during"] == "handshake"
+    return codes(failure)
+
+
+async def test_it_understands_our_refusal_of_a_wrong_password(
+    version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
+) -> None:
+    with anyio.fail_after(60):
+        async with our_server(password, Protection.NONE) as (port, seen):
+            assert await refused(port, "wrong", ntlm_accounts) == {LOGON_DENIED}
+        assert not seen
+    matrix.fill(TABLE, dotnet.NAME, version, "client", "wrong password", f"our error frame: {LOGON_DENIED:#010x}")
+
+
+async def test_it_understands_our_refusal_of_too_little_protection(
+    version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
+) -> None:
+    with anyio.fail_after(60):
+        async with our_server(password, Protection.ENCRYPT_AND_SIGN) as (port, seen):
+            assert await refused(port, password, ntlm_accounts) == {LEVEL_NOT_MET}
+        assert not seen
+    matrix.fill(TABLE, dotnet.NAME, version, "client", "protection too low", f"our error frame: {LEVEL_NOT_MET}")
+
+
+async def test_our_server_refuses_its_missing_mic_unless_told_otherwise(
+    version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
+) -> None:
+    with anyio.fail_after(60):
+        async with our_server(password, Protection.NONE, mic="required") as (port, seen):
+            await refused(port, password, ntlm_accounts)
+        assert not seen
+    matrix.fill(TABLE, dotnet.NAME, version, "client", "MIC required", "sends none: refused")
