@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Final
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4, TripleDES

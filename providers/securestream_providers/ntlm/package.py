@@ -10,6 +10,7 @@ from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, TargetName, Unusable
 from securestream_providers.ntlm import acceptor, initiator
 from securestream_providers.ntlm.context import MAX_TOKEN, NAME, NtlmContext, import_session
+from securestream_providers.ntlm.describe import describe
 from securestream_providers.ntlm.policy import Policy, ServerNames
 
 __all__ = ["INFO", "Ntlm", "ServerNames"]
@@ -111,3 +112,7 @@ class Ntlm(Policy):
             UsageError: this is no exported NTLM context of this version.
         """
         return import_session(exported)
+
+    def describe_token(self, token: bytes) -> str:
+        """One readable line on a token: its kind, flags and names; nothing that proves or seals."""
+        return describe(token)
