@@ -195,20 +195,35 @@ def _failed(machine: HandshakeMachine, need: Effect[Any], error: Exception) -> S
     raise error
 
 
-class _ComputePerformer(Performer):
-    """Runs `Compute` in threads of its own limiter with a bounded queue: strangers cannot starve the program."""
+class _Pool:
+    """The threads of one event loop for `Compute`, and how many computations hold or await one."""
 
     def __init__(self) -> None:
-        self._limiter: anyio.lowlevel.RunVar[CapacityLimiter] = anyio.lowlevel.RunVar("securestream.compute")
+        self.limiter = CapacityLimiter(COMPUTE_THREADS)
+        self.admitted = 0
+
+
+_pool: anyio.lowlevel.RunVar[_Pool] = anyio.lowlevel.RunVar("securestream.compute")
+
+
+class _ComputePerformer(Performer):
+    """Runs `Compute` in threads of its own limiter with a bounded queue: strangers cannot starve the program.
+
+    The queue is counted here: the limiter's own statistics do not know of tasks that are still on their way to it.
+    """
 
     async def perform(self, effect: Compute[R]) -> R:
-        limiter = self._limiter.get(None)
-        if limiter is None:
-            limiter = CapacityLimiter(COMPUTE_THREADS)
-            self._limiter.set(limiter)
-        if limiter.statistics().tasks_waiting >= COMPUTE_QUEUE:
+        pool = _pool.get(None)
+        if pool is None:
+            pool = _Pool()
+            _pool.set(pool)
+        if pool.admitted >= COMPUTE_THREADS + COMPUTE_QUEUE:
             raise LimitExceeded("too many handshakes compute at once: try again later")
-        return await anyio.to_thread.run_sync(effect.function, limiter=limiter)
+        pool.admitted += 1
+        try:
+            return await anyio.to_thread.run_sync(effect.function, limiter=pool.limiter)
+        finally:
+            pool.admitted -= 1
 
     def perform_blocking(self, effect: Compute[R]) -> R:
         return effect.function()
