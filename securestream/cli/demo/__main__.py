@@ -13,9 +13,9 @@ from pathlib import Path
 from securestream.cli.demo.processes import Broken, Ends, Outcome
 from securestream.cli.demo.scenarios import SCENARIOS, Scene
 from securestream.cli.demo.show import hexdump, leaks
-from securestream.cli.demo.wire import CLIENT, SERVER, TOKEN, Flip, find_data, find_token
+from securestream.cli.demo.wire import CLIENT, SERVER, TOKEN, Flip, Unit, find_data, find_token
 from securestream.cli.report import printable
-from securestream.cli.tokens import describe_record, describe_token, split_records
+from securestream.cli.tokens import describe_records, describe_token
 from securestream.errors import SecureStreamError
 from securestream.provider import SecurityPackage
 from securestream.registry import Registry
@@ -68,7 +68,7 @@ class Demonstration:
         yield from self._judge(scene, plaintext, honest)
         if honest.received != plaintext:
             return
-        self._show(plaintext, honest)
+        self._show(scene, plaintext, honest)
         for title, flip in _flips(honest, len(plaintext)):
             yield from self._tamper(title, flip, ends)
         again = _plaintext()
@@ -97,23 +97,25 @@ class Demonstration:
         if not found:
             print(f"   not in the wire   {', '.join(hidden)}")
 
-    def _show(self, plaintext: bytes, outcome: Outcome) -> None:
-        print("   the tokens")
-        for unit in outcome.units:
-            if unit.kind == TOKEN:
-                print(f"     {ARROWS[unit.sender]}  {printable(self._describe(unit.octets, unit.payload))}")
+    def _show(self, scene: Scene, plaintext: bytes, outcome: Outcome) -> None:
+        data: dict[str, Unit] = {}
         for sender in (CLIENT, SERVER):
             own = [unit for unit in outcome.units if unit.sender == sender]
-            unit = own[find_data(outcome.units, sender, len(plaintext))]
+            data[sender] = own[find_data(outcome.units, sender, len(plaintext))]
+        print("   the tokens")
+        for unit in outcome.units:
+            if unit is data[CLIENT]:
+                break
+            print(f"     {ARROWS[unit.sender]}  {printable(self._describe(scene, unit))}")
+        for sender, unit in data.items():
             print(f"   the data, {ARROWS[sender]}: the wire | the plaintext")
             for line in hexdump(unit.octets, plaintext):
                 print(f"     {line}")
 
-    def _describe(self, octets: bytes, payload: bytes) -> str:
-        records = list(split_records(octets))
-        if len(records) == 1:
-            return describe_record(records[0])
-        return describe_token(self._package, payload)
+    def _describe(self, scene: Scene, unit: Unit) -> str:
+        if scene.wire == "tls":
+            return describe_records(unit.octets)
+        return describe_token(self._package, unit.payload) if unit.kind == TOKEN else "a frame without a token"
 
     def _tamper(self, title: str, flip: Flip, ends: Ends) -> Iterator[str]:
         plaintext = _plaintext()
@@ -154,8 +156,8 @@ def _accepted(title: str, flip: Flip, outcome: Outcome, plaintext: bytes, refuse
     if outcome.received == plaintext:
         return "accepted: the echo came back as though nothing had happened"
     if "handshake" in title:
-        if "connection" in outcome.server and outcome.status == 0:
-            return "accepted: both ends hold the handshake to be good"
+        if "connection" in outcome.server or outcome.status == 0:
+            return "accepted: an end holds the handshake to be good"
         return None if refused else "no end refused it on its own account"
     receiver = "the server" if flip.sender == CLIENT else "the client"
     if receiver not in refused:

@@ -39,6 +39,7 @@ class Authority:
         builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
         self._certificate = builder.sign(self._key, hashes.SHA256())
         self.file = folder / "authority.pem"
+        self.subject = self._name.rfc4514_string()
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

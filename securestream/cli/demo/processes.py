@@ -19,6 +19,10 @@ PATIENCE = 60.0
 """Seconds after which a process that says nothing is given up."""
 
 
+_COMMON = ["--log-json", "--handshake-timeout", "10"]
+# An altered length may leave an end waiting for octets that never come: then the time-out refuses.
+
+
 class Broken(Exception):
     """A process did not do what the demonstration needs of it."""
 
@@ -136,7 +140,7 @@ class Ends:
 
     def __init__(self, serve: list[str], connect: list[str], wire: str, password: str | None) -> None:
         self._connect, self._password = connect, password
-        self._server = Talker("server", ["securestream", "serve", "127.0.0.1:0", *serve, "--log-json"])
+        self._server = Talker("server", ["securestream", "serve", "127.0.0.1:0", *serve, *_COMMON])
         try:
             port = self._server.hear("listening")["port"]
             self._relay = Talker("relay", ["securestream.cli.demo.relay", str(port), wire])
@@ -166,7 +170,7 @@ class Ends:
             Broken: a process did not answer.
         """
         self._relay.tell({"flip": None if flip is None else asdict(flip)})
-        arguments = ["securestream", "connect", f"127.0.0.1:{self._port}", *self._connect, "--log-json"]
+        arguments = ["securestream", "connect", f"127.0.0.1:{self._port}", *self._connect, *_COMMON]
         try:
             done = subprocess.run(  # noqa: S603  our own program, without a shell
                 [sys.executable, "-m", *arguments],

@@ -76,7 +76,7 @@ def _schannel(folder: Path) -> Scene:
             "host/files.example",
         ],
         wire="tls",
-        peer="alice.clients.example",
+        peer=f"{authority.subject}\\alice.clients.example",
     )
 
 
