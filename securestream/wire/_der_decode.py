@@ -30,6 +30,52 @@ from securestream.wire._der_schema import (
     resolve,
 )
 
+# The forms of a length that tokens have are read in place; the rest is left to `long_length`, and so are the errors.
+_LENGTH = (
+    "n = b[i + 1]",
+    "i += 2",
+    "if n > 127:",
+    "    if n == 130 and b[i]:",
+    "        n = b[i] << 8 | b[i + 1]",
+    "        i += 2",
+    "    elif n == 129 and b[i] > 127:",
+    "        n = b[i]",
+    "        i += 1",
+    "    else:",
+    "        n, i = long_length(b, n, i)",
+)
+
+
+def _wrapped_length(own: int, where: str) -> tuple[str, ...]:
+    """Content ``s`` to ``i`` of a primitive inside an explicit tag, whose own identifier is still at ``i``.
+
+    The two lengths must fit each other, which is compared without reading them one by one. Combinations of different
+    forms (around 128 and 256 octets) are left to `wrapped`.
+    """
+    bad = f"        raise Bad({where + f': the tag {own:02x} and a length that fits are due'!r})"
+    return (
+        "n = b[i + 1]",
+        "if n < 128:",
+        f"    if b[i + 2] != {own} or b[i + 3] != n - 2:",
+        bad,
+        "    s = i + 4",
+        "    i += n + 2",
+        "elif n == 130 and b[i + 5] == 130:",
+        "    n = b[i + 2] << 8 | b[i + 3]",
+        f"    if b[i + 4] != {own} or n < 260 or b[i + 6] << 8 | b[i + 7] != n - 4:",
+        bad,
+        "    s = i + 8",
+        "    i += n + 4",
+        "elif n == 129 and b[i + 4] == 129:",
+        "    n = b[i + 2]",
+        f"    if b[i + 3] != {own} or n < 131 or b[i + 5] != n - 3:",
+        bad,
+        "    s = i + 6",
+        "    i += n + 3",
+        "else:",
+        f"    s, i = wrapped(b, i + 1, {own})",
+    )
+
 
 class DecoderWriter:
     """Collects the lines of the reader of one message, and the values they refer to."""
@@ -212,10 +258,8 @@ class DecoderWriter:
         """Pass an identifier and a length; the name of the end of its content."""
         end = self.fresh("e")
         self.due(identifiers)
-        self.put("n = b[i + 1]")
-        self.put("i += 2")
-        self.put("if n > 127:")
-        self.put("    n, i = long_length(b, n, i)")
+        for line in _LENGTH:
+            self.put(line)
         self.put(f"{end} = i + n")
         return end
 
@@ -296,17 +340,9 @@ class DecoderWriter:
         *outer, wrapper, own = ((), *node.chain) if len(node.chain) == 1 else node.chain
         ends = [self._open(identifiers) for identifiers in outer if identifiers]
         if wrapper and len(own) == 1:
-            due = f"the tags {wrapper[0]:02x} and {own[0]:02x} are due"
             self.due(wrapper)
-            self.put("n = b[i + 1]")
-            self.put("if n < 128:")
-            self.depth += 1
-            self.refuse(f"b[i + 2] != {own[0]} or b[i + 3] != n - 2", due)
-            self.put("s = i + 4")
-            self.put("i += n + 2")
-            self.depth -= 1
-            self.put("else:")
-            self.put(f"    s, i = wrapped(b, i + 1, {own[0]})")
+            for line in _wrapped_length(own[0], self._where):
+                self.put(line)
         else:
             if wrapper:
                 ends.append(self._open(wrapper))
@@ -353,21 +389,26 @@ class DecoderWriter:
         least = -(kind.maximum + 1) // 2 if kind.wrap else kind.minimum
         maximum_octets = max(len(runtime.integer_content(least)), len(runtime.integer_content(kind.maximum)))
         self.put("if i - s == 1:")
-        self.put(f"    {variable} = b[s]")
+        self.depth += 1
+        self.put(f"{variable} = b[s]")
         if least < 0:
-            self.put(f"    if {variable} > 127:")
-            self.put(f"        {variable} -= 256")
+            self.put(f"if {variable} > 127:")
+            self.put(f"    {variable} += {kind.maximum + 1 - 256 if kind.wrap else -256}")
         else:
-            self.put(f"    if {variable} > 127:")
-            self.put(f"        raise Bad({self._where + ': a negative number'!r})")
+            self.refuse(f"{variable} > 127", "a negative number")
+        if not kind.wrap and (kind.minimum > -128 * (least < 0) or kind.maximum < 127):
+            self.refuse(f"not {kind.minimum} <= {variable} <= {kind.maximum}", "a number out of its bounds")
+        self.depth -= 1
         self.put("else:")
-        self.put(f"    {variable} = long_integer(b, s, i, {maximum_octets})")
+        self.depth += 1
+        self.put(f"{variable} = long_integer(b, s, i, {maximum_octets})")
         if kind.wrap:
-            self.put(f"if {variable} < 0:")
+            self.put(f"if {least} <= {variable} < 0:")
             self.put(f"    {variable} += {kind.maximum + 1}")
         bits = 8 * maximum_octets - 1
         if kind.wrap or (least, kind.maximum) != (-(1 << bits), (1 << bits) - 1):
             self.refuse(f"not {kind.minimum} <= {variable} <= {kind.maximum}", "a number out of its bounds")
+        self.depth -= 1
 
     def _enumeration(self, node: Node, variable: str) -> None:
         if issubclass(node.python, IntEnum):

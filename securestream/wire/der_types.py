@@ -80,8 +80,9 @@ class Integer:
     def __post_init__(self) -> None:
         if self.minimum > self.maximum:
             raise UsageError("the least value of an INTEGER is above the greatest")
-        if (self.wrap and (self.minimum != 0 or self.maximum & (self.maximum + 1))) or (self.signed and not self.wrap):
-            raise UsageError("only an INTEGER from 0 to 2**n - 1 can wrap, and only one that wraps be sent signed")
+        whole_octets = self.maximum > 0 and self.maximum.bit_length() % 8 == 0 and not self.maximum & (self.maximum + 1)
+        if (self.wrap and (self.minimum != 0 or not whole_octets)) or (self.signed and not self.wrap):
+            raise UsageError("only an INTEGER from 0 to 2**(8n) - 1 can wrap, and only one that wraps be sent signed")
 
 
 INT32 = Integer(-(1 << 31), (1 << 31) - 1)

@@ -170,6 +170,34 @@ def test_unsigned_numbers_sent_as_negative_are_understood(content: str, number: 
     assert schemas.EncryptedData.decode(octets).kvno == number
 
 
+@pytest.mark.parametrize("content", ["ff00000000", "ff7fffffff", "0100000000", "ff7f00000000"])
+def test_numbers_of_more_than_32_bits_are_refused(content: str) -> None:
+    kvno = der.element(0xA1, der.element(0x02, hexed(content)))
+    with pytest.raises(MalformedMessage):
+        schemas.EncryptedData.decode(der.element(0x30, hexed("a003020112") + kvno + hexed("a203040100")))
+
+
+@pytest.mark.parametrize("size", [*range(120, 136), *range(248, 264), 65_530, 65_536, 70_000])
+def test_lengths_around_each_change_of_form(size: int) -> None:
+    # X.690 10.1: an element and the tag around it may need lengths of different forms
+    message = schemas.EncryptedData(18, None, bytes(size))
+    octets = message.encode()
+    assert octets == oracle.encode(message, oracle.ENCRYPTED)
+    assert schemas.EncryptedData.decode(octets) == message
+    at = octets.index(b"\xa2")
+    for position in range(at, len(octets) - size):
+        for other in {octets[position] ^ 1, octets[position] + 1 & 0xFF, 0x80, 0x81, 0x82, 0x83} - {octets[position]}:
+            with pytest.raises(MalformedMessage):
+                schemas.EncryptedData.decode(octets[:position] + bytes((other,)) + octets[position + 1 :])
+
+
+@pytest.mark.parametrize("outer", ["8105", "820005", "83000005"])
+def test_explicit_tags_of_longer_lengths_than_needed_are_refused(outer: str) -> None:
+    content = hexed("a003020112") + b"\xa2" + hexed(outer) + hexed("0403010203")
+    with pytest.raises(MalformedMessage):
+        schemas.EncryptedData.decode(der.element(0x30, content))
+
+
 def test_flags_are_32_bits_and_are_not_trimmed() -> None:
     octets = schemas.ApReq(5, 14, 0, TICKET, AP_REQ.authenticator).encode()
     assert hexed("a2 07 03 05 00 00000000") in octets
