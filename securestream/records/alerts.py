@@ -54,7 +54,7 @@ ALERTS = (
 NO_APPLICATION_PROTOCOL = 120
 
 _BY_NAME = {alert.name: alert for alert in ALERTS}
-_RECEIVED = re.compile(r"(?:sslv3|tlsv1|tlsv13|ssl/tls)[ _](?:alert[ _])?(.+)")
+_RECEIVED = re.compile(r"(?:sslv3|tls|tlsv1|tlsv13)[ _](?:alert[ _])?(.+)")
 _ADVICE = {
     ErrorKind.CERTIFICATE_REQUIRED: "give a client certificate",
     ErrorKind.CERTIFICATE_UNTRUSTED: "have it trust the authority of our certificate, or send the whole chain",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -187,7 +188,7 @@ def require_engine(engine: Engine, settings: TlsSettings) -> None:
     """
     if engine == "pyopenssl":
         try:
-            import securestream.records.pyopenssl  # noqa: F401 - whether it can be imported is the question
+            importlib.import_module("securestream.records.pyopenssl")
         except ImportError as error:
             raise Unsupported(
                 "the engine 'pyopenssl' needs pyOpenSSL and service-identity: pip install 'securestream[openssl]'"
