@@ -17,6 +17,7 @@ EDGES = {
     "securestream/__init__.py": "the public names, which include the streams; loads them when they are used",
     "securestream/__main__.py": "starts the command line",
     "securestream/ambient.py": "where clock and randomness come in",
+    "securestream/blocking.py": "the synchronous driver, over a socket",
     "securestream/drive.py": "performs effects",
     "securestream/files.py": "writes and checks files with secrets",
     "securestream/fork.py": "registers with the operating system what dies in a forked child",
