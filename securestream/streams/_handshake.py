@@ -14,6 +14,7 @@ from securestream.carrier import Admit, CarrierHandshake
 from securestream.credentials import Credential
 from securestream.drive import Services, respond
 from securestream.errors import (
+    FramingError,
     HandshakeError,
     HandshakeTimeout,
     LimitExceeded,
@@ -26,7 +27,7 @@ from securestream.options import BindingPolicy, Options, Protection, Role
 from securestream.provider import Capability, SecurityPackage, TargetName
 from securestream.redaction import Redacted
 from securestream.registry import Registry
-from securestream.streams._sealed import send_farewell
+from securestream.streams._sealed import SealedStream, send_farewell
 from securestream.streams.attributes import SecurityAttribute, attribute_of
 from securestream.streams.transport import TcpStream
 
@@ -36,6 +37,7 @@ HANDSHAKE_TIMEOUT = 30.0
 MAX_ATTEMPTS = 3
 """Handshakes that a server allows on one connection at most (SECURITY: logon)."""
 
+_PEERS_DOING = (HandshakeError, PeerRefused, PeerGone, FramingError)
 _FAREWELL_SECONDS = 1.0
 _READ_SIZE = 65536
 
@@ -208,6 +210,8 @@ async def perform_handshake(
         if carrier is not None:
             octets = carrier.refuse(error)
             await wire.refuse(octets)
+            if isinstance(transport, SealedStream) and isinstance(error, _PEERS_DOING):
+                transport.remember(error)
         await close_forcefully(transport)
         raise
 

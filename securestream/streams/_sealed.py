@@ -153,13 +153,18 @@ class SealedStream(ByteStream):
         return {**attributes_of(self._transport), **self._own_attributes()}
 
     def has_raised(self, error: BaseException) -> bool:
-        """Whether `error` came out of this stream: the end of its connection, not a mistake of the program."""
+        """Whether `error` came out of this stream, or out of a secure stream over it: the end of a connection, not a
+        mistake of the program.
+        """
         return self._raised is not None and error in self._raised
 
-    def _remember(self, error: BaseException) -> None:
+    def remember(self, error: BaseException) -> None:
+        """Have `has_raised` know `error`, here and in the secure streams below."""
         if self._raised is None:
             self._raised = WeakSet()
         self._raised.add(error)
+        if isinstance(self._transport, SealedStream):
+            self._transport.remember(error)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next octets of plaintext.
@@ -193,7 +198,7 @@ class SealedStream(ByteStream):
                 await self._fill()
             return self._take(max_bytes)
         except _ENDS as error:
-            self._remember(error)
+            self.remember(error)
             raise
         finally:
             self._receiving = False
@@ -276,7 +281,7 @@ class SealedStream(ByteStream):
             finally:
                 self._send_lock.release()
         except _ENDS as error:
-            self._remember(error)
+            self.remember(error)
             raise
 
     async def _send_all(self, view: memoryview) -> None:

@@ -209,7 +209,11 @@ def without_own(error: Exception, stream: SealedStream) -> Exception | None:
     if stream.has_raised(error):
         return None
     group = _as_group(error)
-    return error if group is None else group.split(stream.has_raised)[1]
+    if group is None:
+        return error
+    found: Any = group.split(stream.has_raised)
+    rest: ExceptionGroup[Exception] | None = found[1]
+    return rest
 
 
 def _as_group(error: Any) -> ExceptionGroup[Exception] | None:
