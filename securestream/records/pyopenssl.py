@@ -17,7 +17,7 @@ from securestream.provider import Buffer
 from securestream.records._engine import RECORD, Ended, EngineConnection, EngineFailure, WantsMore
 from securestream.records.alerts import HOSTNAME_MISMATCH
 from securestream.records.base import EngineCapability, TlsSession
-from securestream.records.names import ip_address
+from securestream.records.names import ip_address, matches
 
 HEADER = 5
 LONGEST_RECORD = RECORD + 2048
@@ -59,8 +59,18 @@ def carries(leaf: x509.Certificate, host: str) -> bool:
         else:
             verify_certificate_hostname(leaf, host)
     except (VerificationError, CertificateError, ValueError):
-        return False
+        return host.startswith("xn--") and _carries_wildcard(leaf, host)
     return True
+
+
+def _carries_wildcard(leaf: x509.Certificate, host: str) -> bool:
+    """A wildcard covers a first label in A-form, too (RFC 9525 6.3; OpenSSL); service-identity 26 says it does not."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    wild = (name for name in names.get_values_for_type(x509.DNSName) if name.startswith("*."))
+    return any(matches(name, host) for name in wild)
 
 
 class PyOpenSslConnection(EngineConnection):
