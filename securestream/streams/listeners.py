@@ -135,7 +135,7 @@ class SecureListener(Listener[SecureStream]):
                 await close_forcefully(transport)
                 raise LimitExceeded(f"{source} has {self._per_source} handshakes running already")
             return await wrap(transport, Role.ACCEPTOR, self._settings)
-        except Exception as error:
+        except Exception as error:  # one client, however bad, never stops the server
             await self.handle_handshake_error(error, source)
             return None
         finally:

@@ -18,12 +18,8 @@ import anyio.abc
 import anyio.to_thread
 import pytest
 
-from securestream.credentials import Accounts, Password
-from securestream.errors import HandshakeError, PeerRefused
-from securestream.options import Protection
-from securestream.principal import Principal
-from securestream.streams.attributes import SecurityAttribute
-from securestream.streams.negotiate import NegotiateStream
+import securestream as ss
+from securestream.streams._wrap import SecureStream
 from securestream_providers.ntlm import Ntlm
 from tests.interop.expected_ntlm import LEVELS, TABLE
 from tests.interop.matrix import Filler
@@ -35,9 +31,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.interop]
 
 SIZES = (0, 1, 64512, 64513, 3_000_000)
 PROTECTION = {
-    "none": Protection.NONE,
-    "sign": Protection.SIGN,
-    "encrypt and sign": Protection.ENCRYPT_AND_SIGN,
+    "none": ss.Protection.NONE,
+    "sign": ss.Protection.SIGN,
+    "encrypt and sign": ss.Protection.ENCRYPT_AND_SIGN,
 }
 DOTNET_LEVEL = {"none": "None", "sign": "Sign", "encrypt and sign": "EncryptAndSign"}
 LOGON_DENIED = 0x8009030C
@@ -61,12 +57,13 @@ def codes(failure: Event) -> set[int]:
     return {link["native"] for link in failure["chain"] if link["native"] is not None}
 
 
-async def call(port: int, protection: Protection, *passwords: str) -> NegotiateStream:
+async def call(port: int, protection: ss.Protection, *passwords: str) -> SecureStream:
     """Our client, connected; it tries one password after the other."""
-    return await NegotiateStream.wrap_client(
-        await anyio.connect_tcp("127.0.0.1", port),
+    return await ss.connect(
+        "127.0.0.1",
+        port,
         package=Ntlm(),
-        credential=[Password(NAME, password) for password in passwords],
+        credential=[ss.Password(NAME, password) for password in passwords],
         target="HOST/localhost",
         protection=protection,
     )
@@ -104,8 +101,8 @@ async def test_its_refusal_of_a_wrong_password_is_understood(
     version: str, ntlm_accounts: dict[str, str], matrix: Filler
 ) -> None:
     with dotnet.server({"protocol": "negotiate"}, ntlm_accounts) as (peer, port), anyio.fail_after(60):
-        with pytest.raises(PeerRefused) as refusal:
-            await call(port, Protection.ENCRYPT_AND_SIGN, "wrong")
+        with pytest.raises(ss.PeerRefused) as refusal:
+            await call(port, ss.Protection.ENCRYPT_AND_SIGN, "wrong")
         await said(peer, "failed")
     # gss-ntlmssp gives .NET no better reason
     assert refusal.value.code == INTERNAL_ERROR
@@ -117,8 +114,8 @@ async def test_its_refusal_of_too_little_protection_is_understood(
 ) -> None:
     settings = {"protocol": "negotiate", "level": "EncryptAndSign"}
     with dotnet.server(settings, ntlm_accounts) as (peer, port), anyio.fail_after(60):
-        with pytest.raises(PeerRefused) as refusal:
-            await call(port, Protection.NONE, password)
+        with pytest.raises(ss.PeerRefused) as refusal:
+            await call(port, ss.Protection.NONE, password)
         await said(peer, "failed")
     assert refusal.value.code == LEVEL_NOT_MET
     matrix.fill(TABLE, dotnet.NAME, version, "server", "protection too low", f"its error frame: {LEVEL_NOT_MET}")
@@ -129,7 +126,7 @@ async def test_our_client_tries_again_over_the_same_connection(
 ) -> None:
     settings = {"protocol": "negotiate", "attempts": 2}
     with dotnet.server(settings, ntlm_accounts) as (peer, port), anyio.fail_after(60):
-        async with await call(port, Protection.ENCRYPT_AND_SIGN, "wrong", password) as stream:
+        async with await call(port, ss.Protection.ENCRYPT_AND_SIGN, "wrong", password) as stream:
             assert (await said(peer, "failed"))["during"] == "attempt"
             assert (await said(peer, "authenticated"))["peer"] == NAME
             await echo(stream, 1000)
@@ -138,28 +135,21 @@ async def test_our_client_tries_again_over_the_same_connection(
 
 @asynccontextmanager
 async def our_server(
-    password: str, protection: Protection, *, mic: Literal["required", "optional"] = "optional"
-) -> AsyncGenerator[tuple[int, list[Principal]]]:
+    password: str, protection: ss.Protection, *, mic: Literal["required", "optional"] = "optional"
+) -> AsyncGenerator[tuple[int, list[ss.Principal]]]:
     """Our echo server, with its port and whom it saw."""
-    seen: list[Principal] = []
+    seen: list[ss.Principal] = []
 
-    async def handle(transport: anyio.abc.ByteStream) -> None:
-        try:
-            stream = await NegotiateStream.wrap_server(
-                transport, package=Ntlm(mic=mic), credential=accounts, protection=protection
-            )
-        except HandshakeError:
-            return
-        async with stream:
-            seen.append(stream.extra(SecurityAttribute.peer))
-            async for data in stream:
-                await stream.send(data)
+    async def handle(stream: SecureStream) -> None:
+        seen.append(stream.extra(ss.SecurityAttribute.peer))
+        async for data in stream:
+            await stream.send(data)
 
-    accounts = Accounts.memory(**{NAME: password})
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    accounts = ss.Accounts.memory(**{NAME: password})
+    listener = await ss.listen("127.0.0.1", 0, package=Ntlm(mic=mic), credential=accounts, protection=protection)
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, handle)
-        yield listener.extra(anyio.abc.SocketAttribute.local_port), seen
+        yield listener.port, seen
         tasks.cancel_scope.cancel()
 
 
@@ -183,7 +173,7 @@ async def test_our_server_echoes_to_its_client_without_protection(
     version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
 ) -> None:
     with anyio.fail_after(60):
-        async with our_server(password, Protection.NONE) as (port, seen):
+        async with our_server(password, ss.Protection.NONE) as (port, seen):
             with client(port, password, ntlm_accounts, "none") as peer:
                 state = await said(peer, "authenticated")
                 assert (state["signed"], state["encrypted"]) == (False, False)
@@ -206,7 +196,7 @@ async def test_it_understands_our_refusal_of_a_wrong_password(
     version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
 ) -> None:
     with anyio.fail_after(60):
-        async with our_server(password, Protection.NONE) as (port, seen):
+        async with our_server(password, ss.Protection.NONE) as (port, seen):
             assert await refused(port, "wrong", ntlm_accounts) == {LOGON_DENIED}
         assert not seen
     matrix.fill(TABLE, dotnet.NAME, version, "client", "wrong password", f"our error frame: {LOGON_DENIED:#010x}")
@@ -216,7 +206,7 @@ async def test_it_understands_our_refusal_of_too_little_protection(
     version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
 ) -> None:
     with anyio.fail_after(60):
-        async with our_server(password, Protection.ENCRYPT_AND_SIGN) as (port, seen):
+        async with our_server(password, ss.Protection.ENCRYPT_AND_SIGN) as (port, seen):
             assert await refused(port, password, ntlm_accounts) == {LEVEL_NOT_MET}
         assert not seen
     matrix.fill(TABLE, dotnet.NAME, version, "client", "protection too low", f"our error frame: {LEVEL_NOT_MET}")
@@ -226,7 +216,7 @@ async def test_our_server_refuses_its_missing_mic_unless_told_otherwise(
     version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
 ) -> None:
     with anyio.fail_after(60):
-        async with our_server(password, Protection.NONE, mic="required") as (port, seen):
+        async with our_server(password, ss.Protection.NONE, mic="required") as (port, seen):
             await refused(port, password, ntlm_accounts)
         assert not seen
     matrix.fill(TABLE, dotnet.NAME, version, "client", "MIC required", "sends none: refused")
