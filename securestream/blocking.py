@@ -1,0 +1,508 @@
+"""Authenticated connections over blocking sockets: the synchronous driver, for programs without an event loop.
+
+The same handshakes, framings and rules as the asynchronous streams; a thread blocks where a task would await::
+
+    with blocking.connect("files.example", 9000, package=package, credential=credential) as connection:
+        connection.sendall(b"...")
+        answer = connection.recv(65536)
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Lock
+from typing import Protocol, Self, cast
+
+from securestream.ambient import system_options
+from securestream.carrier import Admit, CarrierHandshake
+from securestream.credentials import Credential
+from securestream.drive import Services, respond_blocking
+from securestream.errors import (
+    ContextExpired,
+    FramingError,
+    HandshakeTimeout,
+    NotEncrypted,
+    UsageError,
+)
+from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
+from securestream.framing.nns import NnsFraming
+from securestream.framing.raw import RawFraming
+from securestream.options import Options, Protection, Role
+from securestream.principal import Principal
+from securestream.provider import Buffer, Capability, SecurityContext, SecurityPackage, TargetName
+from securestream.records.base import PeerClosed, PlainData, RecordConnection
+from securestream.registry import Registry
+
+READ_SIZE = 65536
+HANDSHAKE_TIMEOUT = 30.0
+"""Seconds that a handshake may take in all, unless told otherwise."""
+FAREWELL_TIMEOUT = 1.0
+"""Seconds that the last octets to a refused peer may take to leave."""
+
+
+class SecureSocket:
+    """An authenticated, protected connection over a connected blocking socket.
+
+    `wrap_client` and `wrap_server` make one and perform the handshake: who the peer is is a result. One thread may send
+    while another receives. The socket's own time-out (`socket.settimeout`) holds for sending and receiving.
+    """
+
+    def __init__(self, sock: socket.socket, carrier: CarrierHandshake, framing: Framing) -> None:
+        """Use `wrap_client` or `wrap_server`."""
+        established = carrier.established
+        self._socket = sock
+        self._peer = established.peer
+        self._protection = carrier.protection
+        self._channel: _Channel
+        if isinstance(established.result, SecurityContext):
+            self._channel = _Frames(established.result, framing, carrier.protection)
+        else:
+            self._channel = _Records(established.result, framing.trailing_data())
+        self._ready = memoryview(b"")
+        self._ended = self._broken = self._closed = False
+        self._failure: Exception | None = None
+        self._sending, self._receiving = Lock(), Lock()
+
+    @classmethod
+    def wrap_client(
+        cls,
+        sock: socket.socket,
+        package: str | SecurityPackage,
+        *,
+        credential: Credential | None = None,
+        target: str | None = None,
+        options: Options | None = None,
+        framing: Framing | None = None,
+        services: Services | None = None,
+        admit: Admit | None = None,
+        timeout: float | None = HANDSHAKE_TIMEOUT,
+        received: bytes = b"",
+    ) -> Self:
+        """Perform the initiator's handshake on a connected socket.
+
+        Args:
+            sock: the socket, which belongs to the result from now on; it is closed when the handshake fails.
+            package: the security package, or the name of one that is installed.
+            credential: as whom; `None` for the package's default identity.
+            target: the service to reach.
+            options: what is asked; `None` for `system_options()`.
+            framing: the wire; `None` for that of .NET's NegotiateStream, or for a package like TLS, which is a protocol
+                of its own, none.
+            services: who performs effects; `None` for the process-wide ones.
+            admit: judges the outcome before the last token leaves; raises a `HandshakeError` to refuse it.
+            timeout: seconds for the whole handshake; `None` for no limit. A performer of effects that blocks is not
+                interrupted, but the handshake fails when it comes back too late.
+            received: octets that were read from the socket already.
+
+        Raises:
+            HandshakeError: the handshake failed; the peer was told.
+            PeerRefused: the peer refused.
+            PeerGone: the peer ended its stream.
+            FramingError: the peer speaks something else.
+            OSError: the socket failed.
+        """
+        name = None if target is None else TargetName(target)
+        chosen = (credential, name, options, framing, services, admit, timeout, received)
+        return cls._wrap(sock, package, Role.INITIATOR, *chosen)
+
+    @classmethod
+    def wrap_server(
+        cls,
+        sock: socket.socket,
+        package: str | SecurityPackage,
+        *,
+        credential: Credential | None = None,
+        options: Options | None = None,
+        framing: Framing | None = None,
+        services: Services | None = None,
+        admit: Admit | None = None,
+        timeout: float | None = HANDSHAKE_TIMEOUT,
+        received: bytes = b"",
+    ) -> Self:
+        """Perform the acceptor's handshake on an accepted socket; arguments and errors are those of `wrap_client`."""
+        chosen = (credential, None, options, framing, services, admit, timeout, received)
+        return cls._wrap(sock, package, Role.ACCEPTOR, *chosen)
+
+    @classmethod
+    def _wrap(
+        cls,
+        sock: socket.socket,
+        package: str | SecurityPackage,
+        role: Role,
+        credential: Credential | None,
+        target: TargetName | None,
+        options: Options | None,
+        framing: Framing | None,
+        services: Services | None,
+        admit: Admit | None,
+        timeout: float | None,
+        received: bytes,
+    ) -> Self:
+        package = Registry.installed()[package] if isinstance(package, str) else package
+        options = system_options() if options is None else options
+        if not options.source:
+            options = replace(options, source=_source_of(sock))
+        framing = _default_framing(package, options) if framing is None else framing
+        before = sock.gettimeout()
+        try:
+            carrier = CarrierHandshake(
+                package, role, framing=framing, options=options, credential=credential, target=target, admit=admit
+            )
+            if received:
+                framing.receive_data(received)
+            _Handshaking(sock, timeout).run(carrier, framing, services, min(options.limits.token_size, READ_SIZE))
+        except BaseException:  # whatever it is, the peer is not kept waiting on a dead connection
+            sock.close()
+            raise
+        sock.settimeout(before)
+        return cls(sock, carrier, framing)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "broken" if self._broken else "open"
+        return f"<SecureSocket {self._peer.package} {state}>"
+
+    @property
+    def peer(self) -> Principal:
+        """Who the peer is."""
+        return self._peer
+
+    @property
+    def protection(self) -> Protection:
+        """How data is protected."""
+        return self._protection
+
+    def fileno(self) -> int:
+        """The socket's descriptor. That it is not readable does not mean that no data is at hand."""
+        return self._socket.fileno()
+
+    def sendall(self, data: Buffer) -> None:
+        """Protect and send `data`.
+
+        Raises:
+            OSError: the socket failed or its time-out passed. What left is unknown, so nothing can be sent any more.
+            ContextExpired: the connection is closed or was inherited through a fork.
+        """
+        with self._sending:
+            self._check_open()
+            if self._broken:
+                raise BrokenPipeError("the connection failed earlier and cannot be used any more")
+            self._broken = True
+            for octets in self._channel.protect(memoryview(data).cast("B")):
+                self._socket.sendall(octets)
+            self._broken = False
+
+    def recv(self, size: int = READ_SIZE) -> bytes:
+        """Between 1 and `size` octets of data; ``b""`` when the peer ended its stream.
+
+        With TLS the end was proved by a close_notify; otherwise it is the transport's, which anybody on the way can
+        cause (SECURITY: closure).
+
+        Raises:
+            ContextError: what came was altered, out of order or not encrypted; nothing more is received.
+            FramingError: the stream was cut off inside a frame, or is not of this framing.
+            OSError: the socket failed or its time-out passed; after a time-out `recv` may be called again.
+        """
+        if size < 1:
+            raise UsageError("receive at least one octet")
+        with self._receiving:
+            self._check_open()
+            while not self._ready and not self._ended:
+                data = self._next()
+                if data is None:
+                    self._channel.feed(self._socket.recv(READ_SIZE))
+                else:
+                    self._ready, self._ended = memoryview(data), not data
+            taken, self._ready = bytes(self._ready[:size]), self._ready[size:]
+            return taken
+
+    def unwrap(self) -> tuple[socket.socket, bytes]:
+        """End the protection politely and give the socket back, with octets that were received behind it.
+
+        TLS exchanges close_notify; data that the peer sends meanwhile is dropped. Other packages have no such message.
+        """
+        with self._sending, self._receiving:
+            self._check_open()
+            self._socket.sendall(self._channel.farewell())
+            while self._channel.awaits_farewell and not self._ended:
+                data = self._channel.next_data()
+                if data is None:
+                    self._channel.feed(self._socket.recv(READ_SIZE))
+                self._ended = data == b""
+            self._closed = True
+            trailing = self._channel.trailing()
+            self._channel.discard()
+            return self._socket, trailing
+
+    def close(self) -> None:
+        """Drop the keys and close the socket; never waits for the peer. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._broken:
+                self._socket.settimeout(0)
+                self._socket.send(self._channel.farewell())
+        except OSError:
+            pass  # the peer does not read, or is gone: it sees the end of the transport
+        finally:
+            self._channel.discard()
+            self._socket.close()
+
+    def _next(self) -> bytes | None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._channel.next_data()
+        except Exception as error:  # whatever it is: what comes behind it cannot be trusted either
+            self._failure, self._broken = error, True
+            raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ContextExpired("this connection is closed")
+
+
+def connect(
+    host: str,
+    port: int,
+    *,
+    package: str | SecurityPackage,
+    credential: Credential | None = None,
+    target: str | None = None,
+    options: Options | None = None,
+    services: Services | None = None,
+    timeout: float | None = HANDSHAKE_TIMEOUT,
+) -> SecureSocket:
+    """Connect to a server and authenticate; arguments and errors are those of `SecureSocket.wrap_client`.
+
+    Args:
+        host: name or address of the server.
+        port: its TCP port.
+        target: the service; `None` for ``host/<host>``.
+        timeout: seconds for connecting and for the handshake, each.
+    """
+    sock = socket.create_connection((host, port), timeout)
+    sock.settimeout(None)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return SecureSocket.wrap_client(
+        sock,
+        package,
+        credential=credential,
+        target=f"host/{host}" if target is None else target,
+        options=options,
+        services=services,
+        timeout=timeout,
+    )
+
+
+def _source_of(sock: socket.socket) -> str:
+    """The peer's address without its port; empty where there is none."""
+    try:
+        address: object = sock.getpeername()
+    except OSError:  # the peer is gone already
+        return ""
+    return str(cast("tuple[object, ...]", address)[0]) if isinstance(address, tuple) else ""
+
+
+def _default_framing(package: SecurityPackage, options: Options) -> Framing:
+    return RawFraming() if Capability.STREAM in package.info.capabilities else NnsFraming(options.limits)
+
+
+class _Handshaking:
+    """Moves the octets of one handshake under one deadline."""
+
+    def __init__(self, sock: socket.socket, timeout: float | None) -> None:
+        self._socket = sock
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._interrupted = False
+
+    def run(self, carrier: CarrierHandshake, framing: Framing, services: Services | None, read_size: int) -> None:
+        token: bytes | None = None
+        try:
+            while not carrier.is_complete:
+                step = respond_blocking(carrier.machine, token, services)
+                self._limit()
+                self._send(carrier.answer(step))
+                while (token := carrier.next_token()) is None and not carrier.is_complete:
+                    if octets := self._receive(read_size):
+                        framing.receive_data(octets)
+                    else:
+                        framing.receive_eof()
+        except BaseException as error:  # an interrupt, too, is told to the peer
+            owed = carrier.refuse(error)
+            if owed and not self._interrupted:
+                self._say_farewell(owed)
+            raise
+        finally:
+            del token  # this frame is in the traceback of what is raised
+
+    def _send(self, octets: bytes) -> None:
+        if octets:
+            self._interrupted = True
+            try:
+                self._limit()
+                self._socket.sendall(octets)
+            except TimeoutError:
+                raise self._too_late() from None
+            self._interrupted = False
+
+    def _receive(self, size: int) -> bytes:
+        self._limit()
+        try:
+            return self._socket.recv(size)
+        except TimeoutError:
+            raise self._too_late() from None
+
+    def _limit(self) -> None:
+        if self._deadline is None:
+            self._socket.settimeout(None)
+            return
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise self._too_late()
+        self._socket.settimeout(left)
+
+    def _too_late(self) -> HandshakeTimeout:
+        return HandshakeTimeout("the handshake took too long: look whether the peer answers, or allow more time")
+
+    def _say_farewell(self, octets: bytes) -> None:
+        try:
+            self._socket.settimeout(FAREWELL_TIMEOUT)
+            self._socket.sendall(octets)
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the peer is gone or does not read: it sees the end of the transport
+
+
+class _Channel(Protocol):
+    """Data after the handshake, without I/O."""
+
+    awaits_farewell: bool
+
+    def protect(self, data: memoryview) -> Iterator[bytes]:
+        """Octets to send for `data`, in pieces."""
+        ...
+
+    def feed(self, octets: bytes) -> None:
+        """Take what the transport gave; nothing is its end."""
+        ...
+
+    def next_data(self) -> bytes | None:
+        """Data, ``b""`` at the end, or `None` when more octets are needed."""
+        ...
+
+    def farewell(self) -> bytes:
+        """What ends this side politely."""
+        ...
+
+    def trailing(self) -> bytes:
+        """Octets received behind the protected data."""
+        ...
+
+    def discard(self) -> None:
+        """Drop the keys."""
+        ...
+
+
+class _Frames:
+    """Sealed messages of a security context in frames, or plain octets where nothing is protected."""
+
+    awaits_farewell = False
+
+    def __init__(self, context: SecurityContext, framing: Framing, protection: Protection) -> None:
+        self._context = context
+        self._framing = framing
+        self._protection = protection
+
+    def protect(self, data: memoryview) -> Iterator[bytes]:
+        if self._protection is Protection.NONE:
+            yield bytes(data)
+            return
+        encrypt = self._protection is Protection.ENCRYPT_AND_SIGN
+        size = self._framing.max_plaintext
+        for start in range(0, len(data), size):
+            sealed = self._context.wrap(data[start : start + size], encrypt=encrypt)
+            yield self._framing.sealed_header(len(sealed)) + sealed
+
+    def feed(self, octets: bytes) -> None:
+        if octets:
+            self._framing.receive_data(octets)
+        else:
+            self._framing.receive_eof()
+
+    def next_data(self) -> bytes | None:
+        while True:
+            event = self._framing.next_event()
+            if event is None:
+                return None
+            if isinstance(event, EndOfInput):
+                return b""
+            if isinstance(event, RawData):
+                return bytes(event.data)
+            if not isinstance(event, SealedFrame):
+                raise FramingError("a handshake frame came among the data")
+            data, encrypted = self._context.unwrap(event.data)
+            if not encrypted and self._protection is Protection.ENCRYPT_AND_SIGN:
+                raise NotEncrypted("the peer sent data in clear although encryption was agreed")
+            if data:  # .NET skips a frame whose plaintext is empty
+                return data
+
+    def farewell(self) -> bytes:
+        return b""
+
+    def trailing(self) -> bytes:
+        return self._framing.trailing_data()
+
+    def discard(self) -> None:
+        self._context.discard()
+
+
+class _Records:
+    """A record connection: TLS."""
+
+    awaits_farewell = True
+
+    def __init__(self, connection: RecordConnection, received: bytes) -> None:
+        self._connection = connection
+        if received:
+            connection.receive_data(received)
+
+    def protect(self, data: memoryview) -> Iterator[bytes]:
+        for start in range(0, len(data), READ_SIZE):
+            self._connection.send(data[start : start + READ_SIZE])
+            yield self._connection.data_to_send()
+
+    def feed(self, octets: bytes) -> None:
+        if octets:
+            self._connection.receive_data(octets)
+        else:
+            self._connection.receive_eof()
+
+    def next_data(self) -> bytes | None:
+        while (event := self._connection.next_event()) is not None:
+            if isinstance(event, PlainData) and event.data:
+                return event.data
+            if isinstance(event, PeerClosed):
+                if not event.authenticated:
+                    raise FramingError("the peer's stream ended without a close_notify: data may have been cut off")
+                return b""
+        return None
+
+    def farewell(self) -> bytes:
+        self._connection.close()
+        return self._connection.data_to_send()
+
+    def trailing(self) -> bytes:
+        return self._connection.trailing_data()
+
+    def discard(self) -> None:
+        self._connection.close()
