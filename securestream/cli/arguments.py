@@ -60,16 +60,10 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _packages(commands.add_parser("packages", help="list the security packages that are installed", allow_abbrev=False))
-    _serve(_command(commands, "serve", "accept secure connections"))
-    _connect(_command(commands, "connect", "open a secure connection"))
+    _serve(commands.add_parser("serve", help="accept secure connections", epilog=PASSWORDS, allow_abbrev=False))
+    _connect(commands.add_parser("connect", help="open a secure connection", epilog=PASSWORDS, allow_abbrev=False))
     _accounts(commands.add_parser("accounts", help="keep a store of accounts", epilog=PASSWORDS, allow_abbrev=False))
     return top
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_text: str
-) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=help_text, description=help_text, epilog=PASSWORDS, allow_abbrev=False)
 
 
 def _reporting(command: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import anyio
 from anyio.abc import ByteStream
@@ -62,5 +63,6 @@ async def half_close(stream: ByteStream) -> None:
 def leaves(error: BaseException) -> list[BaseException]:
     """The exceptions of a group, however nested; a lone one by itself."""
     if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return [leaf for inner in group.exceptions for leaf in leaves(inner)]
     return [error]

@@ -49,7 +49,11 @@ def test_a_file_that_is_no_text_is_refused_without_showing_it(tmp_path: Path) ->
 
 def test_the_prompt_asks_twice_for_a_new_password(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(["one", "two", "same", "same"])
-    monkeypatch.setattr(getpass, "getpass", lambda prompt: next(answers))
+
+    def answer(prompt: str) -> str:
+        return next(answers)
+
+    monkeypatch.setattr(getpass, "getpass", answer)
     with pytest.raises(UsageError, match="differ"):
         read_password("alice", confirm=True, environ={})
     assert read_password("alice", confirm=True, environ={}) == "same"
