@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable
 
@@ -10,6 +11,9 @@ from securestream.options import Role
 from securestream.provider import Buffer
 from securestream.records._engine import Ended, EngineConnection, EngineFailure, WantsMore
 from securestream.records.base import EngineCapability, TlsSession
+
+_WORDS = re.compile(r"^(?:\[[^\]]*\] )?(?:error:.*::)?(.*?)(?: \(_ssl\.c:\d+\))?$")
+"""OpenSSL's words within the text of an `ssl.SSLError`."""
 
 Judge = Callable[[TlsSession], None]
 """A last judgement of what was agreed; raises `HandshakeError`."""
@@ -141,4 +145,5 @@ def _signal(error: ssl.SSLError) -> Exception:
         return Ended()
     if isinstance(error, ssl.SSLCertVerificationError):
         return EngineFailure(error.verify_message, error.verify_code)
-    return EngineFailure(error.reason or str(error))
+    text = _WORDS.search(str(error.args[-1]))  # Python names no reason that is newer than itself
+    return EngineFailure(text[1] if text else str(error))
