@@ -77,9 +77,12 @@ class Payload:
 
     Args:
         order: where `Packed.pack` puts the octets among the payloads: lower first, equal ones as declared.
+        lenient: a descriptor that points outside of the message reads as empty; for what receivers must ignore unless
+            a flag says that it is there.
     """
 
     order: int = 0
+    lenient: bool = False
     code: ClassVar[str] = "HHI"
     size: ClassVar[int] = 8
 
@@ -278,16 +281,16 @@ def _value(name: str, where: str, convert: object) -> str:
 
 
 def _payload_lines(field: _Field, least: int, what: str) -> list[str]:
-    name = field.name
+    name, mark = field.name, cast("Payload", field.mark)
+    text = f"{what}: the payload {name} lies outside of the message"
+    outside = f"{name} = b''" if mark.lenient else f"raise MalformedMessage({text!r})"
     return [
         f"if {name}:",
         f"    end_ = at_{name} + {name}",
-        (
-            f"    if at_{name} < {least} or end_ > size: "
-            f"raise MalformedMessage({f'{what}: the payload {name} lies outside of the message'!r})"
-        ),
-        f"    if at_{name} < first: first = at_{name}",
-        f"    {name} = octets[at_{name}:end_]",
+        f"    if at_{name} < {least} or end_ > size: {outside}",
+        "    else:",
+        f"        if at_{name} < first: first = at_{name}",
+        f"        {name} = octets[at_{name}:end_]",
         f"else: {name} = b''",
     ]
 

@@ -164,7 +164,8 @@ def _answer_v2(
     policy: Policy, identity: Identity, challenge: Challenge, target: TargetName | None, options: Options
 ) -> _Answer:
     """The NTLMv2 response ([MS-NLMP] 3.1.5.1.2, 3.3.2)."""
-    pairs = unpack_pairs(challenge.target_info, options.limits.av_pairs) if challenge.target_info else {}
+    announced = challenge.flags & Flag.TARGET_INFO and challenge.target_info  # else to be ignored (2.2.1.2)
+    pairs = unpack_pairs(announced, options.limits.av_pairs) if announced else {}
     timestamp = fixed_pair(pairs, AvId.TIMESTAMP, 8)
     # A timestamp obliges us to send a MIC and no LMv2 response. Where the server sent none we send a MIC all the same
     # unless it was made optional: whoever took the timestamp away wants just that to be missing (CVE-2019-1040).

@@ -75,6 +75,10 @@ VERSION: Final = struct.pack("<BBHxxxB", 10, 0, 0, 15)
 """The VERSION structure that we send ([MS-NLMP] 2.2.2.10): the revision is what peers look at, the rest is for logs."""
 
 
+_IGNORED: Final = Payload(lenient=True)
+"""Fields that a flag must announce, and that decide nothing here ([MS-NLMP] 2.2.1.1, 2.2.1.2)."""
+
+
 @dataclass(frozen=True, repr=False)
 class Negotiate(Packed, prefix=SIGNATURE + b"\1\0\0\0"):
     """NEGOTIATE_MESSAGE ([MS-NLMP] 2.2.1.1). Old clients end it after the flags.
@@ -87,8 +91,8 @@ class Negotiate(Packed, prefix=SIGNATURE + b"\1\0\0\0"):
     """
 
     flags: Annotated[int, U32]
-    domain: Annotated[bytes | None, PAYLOAD] = b""
-    workstation: Annotated[bytes | None, PAYLOAD] = b""
+    domain: Annotated[bytes | None, _IGNORED] = b""
+    workstation: Annotated[bytes | None, _IGNORED] = b""
     version: Annotated[bytes | None, Octets(8)] = VERSION
 
 
@@ -105,7 +109,7 @@ class Challenge(Packed, prefix=SIGNATURE + b"\2\0\0\0"):
         version: a VERSION structure; gss-ntlmssp misreads what follows when it is agreed and absent.
     """
 
-    target_name: Annotated[bytes, PAYLOAD]
+    target_name: Annotated[bytes, _IGNORED]
     flags: Annotated[int, U32]
     server_challenge: Annotated[bytes, Octets(8)]
     reserved: Annotated[bytes | None, Octets(8)] = bytes(8)

@@ -78,8 +78,10 @@ class Policy:
     allow_anonymous: bool = False
     names: ServerNames = field(default_factory=ServerNames)
     workstation: str = ""
-    _offers: dict[tuple[ContextFlags, Role], int] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _sufficient: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
+    _offers: dict[tuple[ContextFlags, Role], int] = field(
+        default_factory=dict[tuple[ContextFlags, Role], int], init=False, repr=False, compare=False
+    )
+    _sufficient: set[int] = field(default_factory=set[int], init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.level not in range(6):

@@ -1,0 +1,1 @@
+"""NTLM: messages, cryptography, both roles, contexts, logons."""

@@ -1,0 +1,152 @@
+"""Every published NTLM vector is recomputed, and one altered octet in any of them is seen.
+
+Those of specifications and of our own captures are copied into ``vectors.json``, so these tests stand alone; those of
+other projects are read from ``../shared``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securestream.channel_bindings import ChannelBindings, tls_server_end_point
+from securestream.errors import SecureStreamError
+from tests.conftest import SHARED, SHARED_ABSENT
+from tests.providers.ntlm.vector_checks import BY_ID, Check, Vector, check_of
+
+HEX = re.compile(r"(?:[0-9a-f]{2})+\Z")
+TEXTS = ("password", "user", "domain", "server", "workstation", "av_target_name_text", "message_text")
+NOT_DATA = ("id", "source", "op", "note", "verification_level")
+OWN = Path(__file__).with_name("vectors.json")
+FOREIGN = ("ntlm.json", "primitives_md4_rc4_hmacmd5_crc32.json")
+
+UNPROVED: dict[tuple[str, str], list[range]] = {
+    # these exchanges have no MIC: of their messages only what the responses and keys are made of is proved by a value
+    ("ntlmauth-ntlm_context", "negotiate"): [range(8)],
+    ("ntlmauth-ntlm_context", "challenge"): [range(8), range(24, 32)],
+    ("ntlmauth-ntlm_context", "authenticate"): [range(8), range(156, 236), range(236, 252)],
+    ("gss-ntlmssp-live-raw", "negotiate"): [range(8)],
+    ("gss-ntlmssp-live-raw", "challenge"): [range(8), range(24, 32)],
+    ("gss-ntlmssp-live-raw", "authenticate"): [range(8), range(72, 242), range(242, 272), range(276, 292)],
+}
+"""Which octets of a message must be seen where not every one can be."""
+
+
+def _load(path: Path) -> list[dict[str, Any]]:
+    vectors: list[dict[str, Any]] = json.loads(path.read_text())["vectors"]
+    return vectors
+
+
+def _all() -> Iterator[Any]:
+    for vector in _load(OWN):
+        yield pytest.param(vector, id=f"own-{vector['id']}")
+    for name in FOREIGN if SHARED.is_dir() else ():
+        for vector in _load(SHARED / "vectors" / name):
+            yield pytest.param(vector, id=f"{name.split('_')[0].split('.')[0]}-{vector['id']}")
+
+
+each_vector = pytest.mark.parametrize("vector", list(_all()))
+
+
+@each_vector
+def test_vector_is_recomputed(vector: dict[str, Any]) -> None:
+    check = check_of(vector)
+    assert check is not None, "nobody recomputes it"
+    check(vector)
+
+
+def _altered(vector: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, value in vector.items():
+        if name in NOT_DATA:
+            continue
+        if name == "keystream":
+            for index, place in enumerate(value):
+                for changed in _flips(place["bytes"], range(len(place["bytes"]) // 2)):
+                    places = [*value[:index], {**place, "bytes": changed}, *value[index + 1 :]]
+                    yield f"keystream {index}", {**vector, name: places}
+        elif name in TEXTS:
+            yield name, {**vector, name: value + "x"}
+        elif isinstance(value, str) and HEX.match(value):
+            for places in UNPROVED.get((vector["id"], name), [range(len(value) // 2)]):
+                for changed in _flips(value, places):
+                    yield name, {**vector, name: changed}
+
+
+def _flips(value: str, places: range) -> Iterator[str]:
+    octets = bytes.fromhex(value)
+    for place in places:
+        yield (octets[:place] + bytes((octets[place] ^ 0x12,)) + octets[place + 1 :]).hex()
+
+
+def _is_red(check: Check, vector: Vector) -> bool:
+    try:
+        check(vector)
+    except (AssertionError, SecureStreamError, UnicodeDecodeError):
+        return True
+    return False
+
+
+@each_vector
+def test_one_altered_octet_turns_a_vector_red(vector: dict[str, Any]) -> None:
+    check = check_of(vector)
+    assert check is not None
+    count = 0
+    for name, altered in _altered(vector):
+        count += 1
+        assert _is_red(check, altered), f"{name} was altered and nobody saw it"
+    assert count, "nothing of it was altered"
+
+
+def test_every_check_has_its_vector() -> None:
+    known = {param.values[0]["id"] for param in _all()}
+    if SHARED.is_dir():
+        assert set(BY_ID) <= known
+
+
+def test_the_list_of_vectors(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints cases run, passed and skipped with the reason; nothing is skipped silently."""
+    lines: list[str] = []
+    for path in (OWN, *(shared / "vectors" / name for name in FOREIGN)):
+        vectors = _load(path)
+        passed = 0
+        for vector in vectors:
+            check = check_of(vector)
+            assert check is not None
+            check(vector)
+            passed += 1
+        lines.append(f"{path.name}: {len(vectors)} run, {passed} passed, 0 skipped")
+        declared = json.loads(path.read_text()).get("count", len(vectors))
+        assert declared == len(vectors) == passed
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))
+
+
+def test_channel_bindings_vectors(shared: Path) -> None:
+    for vector in _load(shared / "vectors" / "channel_bindings.json"):
+        if "certificate_der_b64" in vector:
+            import base64
+
+            certificate = base64.b64decode(vector["certificate_der_b64"])
+            data = tls_server_end_point(certificate).application_data
+            assert data == b"tls-server-end-point:" + bytes.fromhex(vector["binding_value"]), vector["id"]
+            continue
+        data = bytes.fromhex(vector.get("application_data", ""))
+        bindings = ChannelBindings(
+            data,
+            vector.get("initiator_addrtype", 0),
+            bytes.fromhex(vector.get("initiator_address", "")),
+            vector.get("acceptor_addrtype", 0),
+            bytes.fromhex(vector.get("acceptor_address", "")),
+        )
+        assert bindings.gss_structure().hex() == vector["gss_channel_bindings"], vector["id"]
+        assert bindings.md5().hex() == vector["md5"], vector["id"]
+
+
+def test_shared_vectors_are_named_when_absent() -> None:
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED_ABSENT}: it holds vectors of other projects that may not be copied here")
