@@ -72,8 +72,8 @@ def _altered(vector: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         elif name in TEXTS:
             yield name, {**vector, name: value + "x"}
         elif isinstance(value, str) and HEX.match(value):
-            for places in UNPROVED.get((vector["id"], name), [range(len(value) // 2)]):
-                for changed in _flips(value, places):
+            for proved in UNPROVED.get((vector["id"], name), [range(len(value) // 2)]):
+                for changed in _flips(value, proved):
                     yield name, {**vector, name: changed}
 
 

@@ -157,11 +157,14 @@ def check_authenticate(v: Vector) -> None:
         proof, key = v2()
         responses = (crypto.proof_v2(ntowf, SC, CC)[0] + CC, proof + blob())
     due = Authenticate(
-        *responses,
-        *(text.encode("utf-16-le") for text in (DOMAIN, USER, WORKSTATION)),
-        crypto.rc4(key).update(RSK),
-        flags,
-        CLIENT_VERSION,
+        lm_response=responses[0],
+        nt_response=responses[1],
+        domain=DOMAIN.encode("utf-16-le"),
+        user=USER.encode("utf-16-le"),
+        workstation=WORKSTATION.encode("utf-16-le"),
+        encrypted_session_key=crypto.rc4(key).update(RSK),
+        flags=flags,
+        version=CLIENT_VERSION,
     )
     same(due.pack(), octets(v, "message"))
     same(Authenticate.unpack(octets(v, "message")), due)
@@ -184,6 +187,7 @@ def check_windows7(v: Vector) -> None:
     same((proof, session), (answer.nt_response[:16], octets(v, "session_base_key")))
     client = ClientChallenge.unpack(answer.nt_response[16:])
     sent, repeated = unpack_pairs(challenge.target_info or b"", LIMIT), unpack_pairs(client.pairs, LIMIT)
+    same(pack_pairs(sent.items()), challenge.target_info)
     same({k: repeated.get(k) for k in sent}, sent)
     same(sent[AvId.NB_DOMAIN_NAME], challenge.target_name)
     same(client.timestamp.to_bytes(8, "little"), sent[AvId.TIMESTAMP])
