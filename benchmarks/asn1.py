@@ -18,7 +18,7 @@ from tests.core.wire import oracle
 from tests.core.wire.samples import ALICE, AP_REP, AP_REQ, NEG_INIT, NEG_RESP, TICKET
 from tests.core.wire.schemas import AsRep, EncryptedData, PaData
 
-ROUNDS = 5
+ROUNDS = 15
 AP_REQ_TARGET = 45
 """How many times as fast as pyasn1 an AP-REQ is to be decoded."""
 
@@ -44,18 +44,22 @@ class Row:
     pyasn1_encode: float
 
 
-def microseconds(function: Callable[[], object], seconds: float) -> float:
-    """The least time of one call over some rounds of about `seconds` in all."""
-    start = time.perf_counter()
-    function()
-    count = max(1, int(seconds / ROUNDS / max(time.perf_counter() - start, 1e-7)))
-    best = float("inf")
-    for _ in range(ROUNDS):
+def microseconds(functions: Sequence[Callable[[], object]], seconds: float) -> list[float]:
+    """The least time of one call of each, in rounds that take turns, so that a busy moment meets all of them."""
+    counts: list[int] = []
+    for function in functions:
+        function()
         start = time.perf_counter()
-        for _ in range(count):
-            function()
-        best = min(best, time.perf_counter() - start)
-    return best / count * 1e6
+        function()
+        counts.append(max(1, int(seconds / ROUNDS / max(time.perf_counter() - start, 1e-6))))
+    best = [float("inf")] * len(functions)
+    for _ in range(ROUNDS):
+        for position, (function, count) in enumerate(zip(functions, counts, strict=True)):
+            start = time.perf_counter()
+            for _ in range(count):
+                function()
+            best[position] = min(best[position], (time.perf_counter() - start) / count * 1e6)
+    return best
 
 
 def measure(name: str, message: der.Message, seconds: float) -> Row:
@@ -66,14 +70,16 @@ def measure(name: str, message: der.Message, seconds: float) -> Row:
     theirs = oracle.to_pyasn1(message, spec)
     if oracle.encoder.encode(theirs) != octets or cls.decode(octets) != message:
         raise AssertionError(f"{name}: the two encodings differ")
-    return Row(
-        name,
-        len(octets),
-        microseconds(lambda: cls.decode(octets), seconds),
-        microseconds(message.encode, seconds),
-        microseconds(lambda: oracle.decoder.decode(octets, asn1Spec=spec), seconds),
-        microseconds(lambda: oracle.encoder.encode(theirs), seconds),
+    decode, encode, pyasn1_decode, pyasn1_encode = microseconds(
+        (
+            lambda: cls.decode(octets),
+            message.encode,
+            lambda: oracle.decoder.decode(octets, asn1Spec=spec),
+            lambda: oracle.encoder.encode(theirs),
+        ),
+        seconds,
     )
+    return Row(name, len(octets), decode, encode, pyasn1_decode, pyasn1_encode)
 
 
 def run(seconds: float = 0.3) -> list[Row]:

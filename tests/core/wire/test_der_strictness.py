@@ -123,3 +123,10 @@ def test_values_without_an_encoding_are_not_sent() -> None:
             schemas.NegTokenInit((), bits).encode()
     with pytest.raises(UsageError):
         der.oid_octets("1.2." + "4294967295." * 20 + "1")
+
+
+def test_an_element_may_not_reach_beyond_its_sequence() -> None:
+    octets = schemas.AuthorizationData((schemas.AuthorizationElement(1, b"data"),)).encode()
+    for length in range(octets[1]):
+        with pytest.raises(MalformedMessage):
+            schemas.AuthorizationData.decode(octets[:1] + bytes((length,)) + octets[2:])
