@@ -53,6 +53,12 @@ class Database:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}>"
 
+    def __del__(self) -> None:
+        # a store lives as long as its program mostly, and nobody need close it; Python 3.13 warns of open connections
+        connection: sqlite3.Connection | None = getattr(self, "_connection", None)
+        if connection is not None:
+            connection.close()
+
     def discard(self) -> None:
         """In a forked child: forget the parent's connection, without closing it, and whoever held the lock."""
         self._inherited.append(self._connection)
