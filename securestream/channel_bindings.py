@@ -86,7 +86,7 @@ def tls_server_end_point(certificate: bytes) -> ChannelBindings:
             "tls-server-end-point is not defined for certificates signed without a hash (Ed25519, Ed448); "
             "use tls-exporter bindings or another certificate"
         )
-    name = "sha256" if algorithm.name in ("md5", "sha1") else algorithm.name.replace("sha512-", "sha512_")
+    name = "sha256" if algorithm.name in ("md5", "sha1") else algorithm.name.replace("-", "_")
     digest = hashlib.new(name, certificate).digest()
     return ChannelBindings(b"tls-server-end-point:" + digest)
 

@@ -35,7 +35,8 @@ class Redacted:
     _not_copied: _NotCopied = field(default=_NOT_COPIED, init=False, repr=False, compare=False, kw_only=True)
 
     def __repr__(self) -> str:
-        shown = (f"{f.name}={_describe(getattr(self, f.name))}" for f in fields(self) if f.repr)
+        made = [f for f in fields(self) if f.repr and hasattr(self, f.name)]  # a traceback may show one half-made
+        shown = (f"{f.name}={_describe(getattr(self, f.name))}" for f in made)
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:

@@ -39,8 +39,7 @@ class Registry:
         if found is None:
             raise UsageError(f"no package is called {name!r}; there are: {', '.join(self) or 'none'}")
         if isinstance(found, EntryPoint):
-            package: SecurityPackage = found.load()()
-            self._packages[name.lower()] = found = package
+            self._packages[name.lower()] = found = _load(found)
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -57,6 +56,26 @@ class Registry:
         return [self[name].info for name in self]
 
 
+def _load(point: EntryPoint) -> SecurityPackage:
+    try:
+        package: SecurityPackage = point.load()()
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"package {point.name!r} ({_where(point)}) cannot be loaded: {error}") from error
+    return package
+
+
+def _where(point: EntryPoint) -> str:
+    return f"{point.value} of {point.dist.name}" if point.dist is not None else point.value
+
+
 @cache
 def _installed() -> Registry:
-    return Registry({point.name: point for point in entry_points(group=ENTRY_POINTS)})
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        other = found.setdefault(point.name.lower(), point)
+        if other.value != point.value:  # which one runs would depend on the order of a search path
+            raise UsageError(
+                f"two installed packages are called {point.name!r}: {_where(other)} and {_where(point)}; "
+                "uninstall one, or give the package itself instead of its name"
+            )
+    return Registry(dict(found))
