@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from securestream.ambient import system_options as system_options
+    from securestream.blocking import SecureSocket as SecureSocket
     from securestream.carrier import CarrierHandshake as CarrierHandshake
     from securestream.channel_bindings import ChannelBindings as ChannelBindings
     from securestream.credentials import Accounts as Accounts
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "ambient": "system_options",
+    "blocking": "SecureSocket",
     "carrier": "CarrierHandshake",
     "channel_bindings": "ChannelBindings",
     "credentials": "Accounts Anonymous Certificate Credential Credentials NtHash Password",

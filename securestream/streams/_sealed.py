@@ -188,14 +188,14 @@ class SealedStream(ByteStream):
             raise anyio.BusyResourceError("reading from")
         self._receiving = True
         try:
-            self._check_open()
-            if self._plain or self._ending is not None:
+            if self._plain or self._ending is not None or self._state is not StreamState.OPEN:
                 await checkpoint()
+            self._check_open()
             while not self._plain:
-                self._check_open()
                 if self._ending is not None:
                     self._raise_ending(self._ending)
                 await self._fill()
+                self._check_open()
             return self._take(max_bytes)
         except _ENDS as error:
             self.remember(error)
@@ -267,9 +267,9 @@ class SealedStream(ByteStream):
         Cancelled while it waits for its turn, nothing happened; cancelled later, the stream is broken.
         """
         try:
-            self._check_open()
-            if not item:
+            if not item or self._state is not StreamState.OPEN:
                 await checkpoint()
+                self._check_open()
                 return
             await self._send_lock.acquire()
             try:

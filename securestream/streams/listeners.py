@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import anyio
 from anyio.abc import Listener, SocketAttribute, TaskGroup
@@ -212,12 +212,11 @@ def without_own(error: Exception, stream: SealedStream) -> Exception | None:
     if group is None:
         return error
     found: Any = group.split(stream.has_raised)
-    rest: ExceptionGroup[Exception] | None = found[1]
-    return rest
+    return _as_group(found[1])
 
 
 def _as_group(error: Any) -> ExceptionGroup[Exception] | None:
-    return error if isinstance(error, ExceptionGroup) else None
+    return cast("ExceptionGroup[Exception]", error) if isinstance(error, ExceptionGroup) else None
 
 
 def _reason(error: Exception) -> str:

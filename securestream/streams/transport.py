@@ -103,7 +103,11 @@ class TcpStream(ByteStream):
                 except BaseException:  # a native cancellation, which no shield holds back
                     self._keep(data)
                     raise
+        except anyio.ClosedResourceError:
+            await self._ready.leave()
+            raise
         except OSError as error:
+            await self._ready.leave()
             raise self._lost(error) from error
         finally:
             self._reading = False
@@ -154,7 +158,11 @@ class TcpStream(ByteStream):
                 return None if rest else True
 
             await self._ready.until_writable(attempt)
+        except anyio.ClosedResourceError:
+            await self._ready.leave()
+            raise
         except OSError as error:
+            await self._ready.leave()
             raise self._lost(error) from error
         finally:
             self._writing = False
