@@ -12,7 +12,7 @@ from securestream.cli.observe import Observed
 from securestream.cli.report import Report, is_expected
 from securestream.cli.running import run_until_signal
 from securestream.cli.serve import detail_of, remote_address, tell_ready
-from securestream.cli.setup import NAME_OF, SENTENCE_OF, client_credential, level_of, package_of
+from securestream.cli.setup import NAME_OF, SENTENCE_OF, check_initiator, client_credential, level_of, package_of
 from securestream.cli.splice import leaves, splice
 from securestream.cli.stdio import StandardStream
 from securestream.options import Role
@@ -49,7 +49,7 @@ class Client:
         self._report = report
         self._package = Observed(package, self._step) if report.verbose else package
         self._credential = client_credential(asked)
-        self._active = 0
+        check_initiator(package, self._credential)
 
     def _step(self, source: str, text: str, size: int) -> None:
         self._report.step(text, step=text, octets=size)

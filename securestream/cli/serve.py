@@ -16,6 +16,7 @@ from securestream.cli.running import run_until_signal
 from securestream.cli.setup import (
     NAME_OF,
     SENTENCE_OF,
+    check_acceptor,
     is_record_package,
     level_of,
     package_of,
@@ -81,6 +82,7 @@ class Server:
         self._package = package
         self._report = report
         self._credential = server_credential(asked)
+        check_acceptor(package, self._credential)
         self._words = None if asked.execute is None else split_command(asked.execute)
 
     def _admit(self, established: Established) -> None:

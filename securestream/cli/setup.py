@@ -7,9 +7,11 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
+from securestream.ambient import system_options
 from securestream.cli.passwords import read_password
 from securestream.credentials import Accounts, Certificate, Credential, Password
 from securestream.errors import UsageError
+from securestream.machine import HandshakeMachine
 from securestream.options import Protection, Role
 from securestream.provider import Capability, SecurityPackage
 from securestream.redaction import Secret
@@ -100,6 +102,30 @@ def client_credential(asked: Namespace) -> Credential | None:
     if asked.certificate is not None:
         raise UsageError("give --user or --certificate, not both")
     return Password(asked.user, read_password(asked.user, asked.password_file))
+
+
+def check_acceptor(package: SecurityPackage, credential: Credential | None) -> None:
+    """Begin a handshake that nobody asked for, so that a store or a key that cannot be used is told of at the start.
+
+    Raises:
+        UsageError: the package cannot use the credential.
+        SecureStreamError, OSError: what else the first client would have met.
+    """
+    if unusable := package.usable(credential, Role.ACCEPTOR):
+        raise UsageError(f"{package.info.name} cannot serve so: {unusable.reason}")
+    rehearsal = HandshakeMachine(package.accept(credential, system_options()))
+    rehearsal.step()
+    rehearsal.close()
+
+
+def check_initiator(package: SecurityPackage, credential: Credential | None) -> None:
+    """Refuse a credential that the package cannot use, before anything is connected to.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if unusable := package.usable(credential, Role.INITIATOR):
+        raise UsageError(f"{package.info.name} cannot connect so: {unusable.reason}; give --user or --certificate")
 
 
 def _certificate(asked: Namespace) -> Certificate | None:

@@ -101,7 +101,7 @@ class Running:
         """The port that is listened on."""
         return int(self.address.rpartition(":")[2])
 
-    def type(self, text: str) -> None:
+    def write(self, text: str) -> None:
         """Give the command something on its standard input."""
         assert self.process.stdin is not None
         self.process.stdin.write(text.encode())

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from securestream.cli.demo.certificates import Authority
+from tests.cli.keys import seal_key
 from tests.cli.processes import PASSWORD, Running, run
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -135,8 +136,15 @@ class PlainEcho:
             except OSError:
                 return
             with end:
-                data = b"".join(iter(lambda end=end: end.recv(65536), b""))
-                end.sendall(data[::-1])
+                end.sendall(_all(end)[::-1])
+
+
+def _all(end: socket.socket) -> bytes:
+    """Everything up to the end of the stream."""
+    received = bytearray()
+    while data := end.recv(65536):
+        received += data
+    return bytes(received)
 
 
 @BACKENDS
@@ -153,10 +161,9 @@ def test_two_commands_make_a_tunnel_with_half_close(store: str, backend: str) ->
     ):
         for _ in range(2):
             with socket.create_connection(("127.0.0.1", client.port), 30) as plain:
-                sender = threading.Thread(target=lambda: (plain.sendall(data), plain.shutdown(socket.SHUT_WR)))
-                sender.start()
-                assert b"".join(iter(lambda: plain.recv(65536), b"")) == data[::-1]
-                sender.join()
+                plain.sendall(data)
+                plain.shutdown(socket.SHUT_WR)
+                assert _all(plain) == data[::-1]
             assert server.line().startswith(r"CORP\alice  NTLM")
         assert client.end() == 0
         assert server.end() == 0
@@ -179,8 +186,8 @@ def test_one_connection_more_than_allowed_waits_its_turn(store: str) -> None:
         with Running(*connect, environ=variables, listens=False) as first:
             server.line()
             with Running(*connect, environ=variables, listens=False) as second:
-                second.type("second\n")
-                first.type("first\n")
+                second.write("second\n")
+                first.write("first\n")
                 assert first.line() == "first"
                 time.sleep(1.5)
                 assert server.out.empty()
@@ -252,16 +259,8 @@ def test_a_client_without_a_certificate_is_refused_where_one_is_demanded(authori
 
 
 def test_the_password_of_a_key_comes_from_a_file(authority: Authority, tmp_path: Path) -> None:
-    from cryptography.hazmat.primitives import serialization
-
     pair = authority.issue("files.example", server=True)
-    key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
-    sealed = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"of the key"),
-    )
-    pair.key.write_bytes(sealed)
+    seal_key(pair, "of the key")
     password = tmp_path / "password"
     password.write_text("of the key\n")
     password.chmod(0o600)

@@ -1,0 +1,202 @@
+"""Arguments, and what cannot work: one sentence and a status."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from securestream.cli import main
+from securestream.cli.arguments import parser
+from securestream.cli.demo.certificates import Authority
+from securestream.cli.setup import package_of
+from securestream.options import Role
+from tests.cli.processes import PASSWORD, run
+
+SERVE = ("serve", "127.0.0.1:0", "--package")
+ANYWHERE = ("serve", "0.0.0.0:0", "--package")
+CONNECT = ("connect", "127.0.0.1:1", "--package")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((*SERVE, "nosuch", "--echo"), "no package is called 'nosuch'"),
+        ((*SERVE, "ntlm", "--echo"), "account store"),
+        ((*SERVE, "schannel", "--echo"), "Certificate"),
+        ((*SERVE, "ntlm", "--echo", "--accounts", "/nonexistent/store"), "no account store /nonexistent/store"),
+        ((*SERVE, "ntlm", "--echo", "--accounts", "x", "--certificate", "y"), "not both"),
+        ((*SERVE, "ntlm", "--echo", "--accounts", "STORE", "--framing", "raw"), "--framing nns"),
+        ((*SERVE, "ntlm", "--echo", "--accounts", "STORE", "--ca", "x"), "--ca means nothing to NTLM"),
+        ((*SERVE, "ntlm", "--exec", "'open", "--accounts", "STORE"), "cannot be read"),
+        ((*SERVE, "schannel", "--echo", "--framing", "nns"), "its own framing"),
+        ((*SERVE, "schannel", "--echo", "--level", "sign"), "always encrypts"),
+        ((*SERVE, "schannel", "--echo", "--ntlm-mic", "optional"), "--ntlm-mic means nothing to Schannel"),
+        ((*SERVE, "schannel", "--echo", "--allow", "alice"), "--ca FILE"),
+        ((*SERVE, "schannel", "--echo", "--key", "k"), "--certificate FILE"),
+        ((*ANYWHERE, "ntlm", "--exec", "prog", "--accounts", "STORE"), "--allow PRINCIPAL"),
+        ((*ANYWHERE, "ntlm", "--forward", "127.0.0.1:1", "--accounts", "STORE"), "--allow PRINCIPAL"),
+        ((*ANYWHERE, "schannel", "--exec", "prog"), "clients that prove who they are"),
+        ((*ANYWHERE, "schannel", "--forward", "127.0.0.1:1", "--ca", "CA"), "--allow PRINCIPAL"),
+        (("serve", "files.example:0", "--package", "ntlm", "--exec", "p", "--accounts", "STORE"), "--allow PRINCIPAL"),
+        ((*CONNECT, "ntlm"), "Password"),
+        ((*CONNECT, "ntlm", "--user", "alice", "--certificate", "c"), "not both"),
+        ((*CONNECT, "schannel", "--level", "none"), "always encrypts"),
+        ((*CONNECT, "ntlm", "--user", "alice", "--password-file", "/nonexistent/file"), "/nonexistent/file"),
+        ((*SERVE, "schannel", "--echo", "--certificate", "CA"), "key"),
+        ((*SERVE, "schannel", "--echo", "--certificate", "/nonexistent/pem"), "/nonexistent/pem"),
+        (("accounts", "list", "--store", "/nonexistent/store"), "no account store"),
+        (("accounts", "remove", "carol", "--store", "STORE"), "no account carol"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_sentence(
+    arguments: tuple[str, ...],
+    sentence: str,
+    store: str,
+    authority: Authority,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SECURESTREAM_PASSWORD", "hunter2")
+    places = {"STORE": store, "CA": str(authority.file)}
+    status = main([places.get(argument, argument) for argument in arguments])
+    told = capsys.readouterr()
+    assert status in (1, 2)
+    assert told.out == ""
+    assert told.err.startswith("securestream: ")
+    assert told.err.count("\n") == 1
+    assert sentence in told.err
+    assert "hunter2" not in told.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nosuch",),
+        (*SERVE, "ntlm"),
+        (*SERVE, "ntlm", "--echo", "--exec", "prog"),
+        (*SERVE, "ntlm", "--echo", "--max-connections", "0"),
+        (*SERVE, "ntlm", "--echo", "--level", "some"),
+        ("serve", "9000", "--package", "ntlm", "--echo"),
+        ("serve", "127.0.0.1:1", "--echo"),
+        (*CONNECT, "ntlm", "--handshake-timeout", "nan"),
+        (*CONNECT, "ntlm", "--user", "alice", "--password", "hunter2"),
+        (*CONNECT, "ntlm", "--user", "alice", "--pass", "hunter2"),
+        ("accounts", "add", "alice", "hunter2", "--store", "x"),
+        ("accounts", "add", "alice", "--password=hunter2", "--store", "x"),
+    ],
+)
+def test_arguments_that_are_none_are_refused_and_no_password_is_an_argument(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert "usage: securestream" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [(), ("packages",), ("serve",), ("connect",), ("accounts",), ("accounts", "add")])
+def test_each_command_has_help(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    assert "usage: securestream" in capsys.readouterr().out
+
+
+def test_the_mic_of_ntlm_is_given_up_only_by_name(store: str) -> None:
+    for mic in ("required", "optional"):
+        asked = parser().parse_args([*SERVE, "ntlm", "--echo", "--accounts", store, "--ntlm-mic", mic])
+        assert getattr(package_of(asked, Role.ACCEPTOR), "mic") == mic  # noqa: B009  the protocol has no such attribute
+    assert getattr(package_of(parser().parse_args([*SERVE, "ntlm", "--echo"]), Role.ACCEPTOR), "mic") == "required"  # noqa: B009  as above
+
+
+def test_packages_are_found_by_their_entry_points(installed: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["packages", "--json"]) == 0
+    listed = {package["name"]: package for package in json.loads(capsys.readouterr().out)}
+    assert listed["NTLM"]["oids"] == ["1.3.6.1.4.1.311.2.2.10"]
+    assert listed["NTLM"]["rpc_id"] == 10
+    assert listed["Schannel"]["rpc_id"] == 14
+    assert main(["packages"]) == 0
+    assert "NTLM: " in capsys.readouterr().out
+
+
+def test_accounts_are_added_listed_changed_and_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from securestream.services.accounts_sqlite import SqliteAccounts
+
+    store = str(tmp_path / "accounts.db")
+
+    def accounts(*arguments: str, password: str = "") -> int:
+        if password:
+            monkeypatch.setenv("SECURESTREAM_PASSWORD", password)
+        return main(["accounts", *arguments, "--store", store])
+
+    assert accounts("add", r"CORP\alice", password="one") == 0
+    assert accounts("add", "bob", password="two") == 0
+    assert accounts("list") == 0
+    assert capsys.readouterr().out.splitlines() == [r"CORP\alice", "bob"]
+
+    assert accounts("add", r"corp\ALICE", password="three") == 2, "a typing error must not change a password"
+    assert "--replace" in capsys.readouterr().err
+    before = _hash_of(SqliteAccounts(store))
+    assert accounts("add", r"CORP\alice", "--replace", password="three") == 0
+    assert _hash_of(SqliteAccounts(store)) != before
+
+    SqliteAccounts(store).disable("bob")
+    assert accounts("list", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed[1] == {"name": "bob", "domain": "", "disabled": True, "locked_until": None, "sid": None}
+    assert accounts("remove", "bob") == 0
+    assert accounts("list") == 0
+    assert capsys.readouterr().out.splitlines() == [r"CORP\alice"]
+
+
+def _hash_of(store: object) -> bytes:
+    from datetime import UTC, datetime
+
+    from securestream.services.accounts_sqlite import SqliteAccounts
+
+    assert isinstance(store, SqliteAccounts)
+    account = store.find("alice", "CORP", "", datetime.now(UTC))
+    assert account is not None
+    return account.nt_hash.reveal()
+
+
+def test_an_account_without_a_password_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECURESTREAM_PASSWORD", "")
+    assert main(["accounts", "add", "alice", "--store", str(tmp_path / "accounts.db")]) == 2
+    assert "empty" in capsys.readouterr().err
+
+
+def test_a_listing_shows_no_secret(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from securestream.services.nt_hash import nt_hash
+
+    for arguments in (["list"], ["list", "--json"]):
+        assert main(["accounts", *arguments, "--store", store]) == 0
+        listing = capsys.readouterr().out.lower()
+        assert PASSWORD not in listing
+        assert nt_hash(PASSWORD).hex() not in listing
+
+
+def test_python_m_securestream_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["securestream", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("securestream", run_name="__main__")
+    assert end.value.code == 0
+
+
+def test_the_distribution_installs_the_command(installed: None) -> None:
+    from importlib.metadata import entry_points
+
+    (script,) = entry_points(group="console_scripts", name="securestream")
+    assert script.load() is main
+
+
+def test_errors_for_machines_are_objects(store: str) -> None:
+    done = run("connect", "127.0.0.1:1", "--package", "ntlm", "--user", "alice", "--log-json", password=PASSWORD)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["event"] == "error"
