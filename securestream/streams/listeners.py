@@ -161,7 +161,7 @@ class SecureListener(Listener[SecureStream]):
         try:
             async with stream:
                 await handler(stream)
-        except Exception as error:
+        except Exception as error:  # what is not the connection's own is raised on
             rest = without_own(error, stream)
             if rest is not None:
                 raise rest from None if rest is not error else error.__cause__
