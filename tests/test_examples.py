@@ -1,0 +1,145 @@
+"""Each example runs and prints what it should, and so does the code of the README."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from securestream.cli.arguments import parser
+from securestream.cli.demo.certificates import Authority
+from securestream.registry import Registry
+from securestream.services.accounts_sqlite import SqliteAccounts
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+RUN_ELSEWHERE = {"__init__.py", "custom_provider.py"}
+"""The provider of a third party has a test, and a distribution, of its own."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    """Packages are found by entry points, which only an installed distribution has."""
+    if "ntlm" not in Registry.installed():
+        pytest.skip("securestream is not installed in this environment: pip install -e .")
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A folder as the examples of TLS want it."""
+    authority = Authority(tmp_path, "example authority")
+    for name, dns_name in (("server", "files.example"), ("client", "alice.example")):
+        pair = authority.issue(dns_name, server=name == "server")
+        pair.certificate.rename(tmp_path / f"{name}.pem")
+        pair.key.rename(tmp_path / f"{name}.key")
+    return tmp_path
+
+
+def run(*arguments: str | Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_echo(backend: str) -> None:
+    assert run(EXAMPLES / "echo.py", backend) == [
+        "the server sees alice",
+        "the echo is b'hello'",
+        "a wrong password: SEC_E_LOGON_DENIED",
+    ]
+
+
+def test_client_certificates(certificates: Path) -> None:
+    assert run(EXAMPLES / "client_certificates.py", certificates) == [
+        "TLSv1.3 hello alice.example, whom CN=example authority vouches for"
+    ]
+
+
+def test_starttls(certificates: Path) -> None:
+    assert run(EXAMPLES / "starttls.py", certificates) == ["say STARTTLS", "now in secret", "in clear again"]
+
+
+def test_by_hand() -> None:
+    lines = run(EXAMPLES / "by_hand.py")
+    assert [line.split()[2] for line in lines[:3]] == ["NEGOTIATE", "CHALLENGE", "AUTHENTICATE"]
+    assert lines[3] == "the server sees alice"
+    assert lines[4] == "25 octets sealed are Unwrapped(data=b'a message', encrypted=True)"
+
+
+def test_blocking() -> None:
+    assert sorted(run(EXAMPLES / "blocking.py")) == ["the echo is b'hello'", "the server sees alice"]
+
+
+def test_no_example_is_forgotten() -> None:
+    tested = Path(__file__).read_text(encoding="utf-8")
+    for example in EXAMPLES.glob("*.py"):
+        assert example.name in RUN_ELSEWHERE or f'"{example.name}"' in tested, f"{example.name} is not run"
+
+
+def blocks(language: str) -> Iterator[str]:
+    """The code blocks of the README in that language."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    yield from re.findall(rf"^```{language}\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+
+
+AROUND = """
+import ast, asyncio, sys
+import anyio
+
+async def run(source, names):
+    code = compile(source, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    result = eval(code, names)
+    if result is not None:
+        await result
+
+async def main():
+    client, server = sys.argv[2:]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, server, {})
+        for _ in range(100):
+            try:
+                await (await anyio.connect_tcp("127.0.0.1", int(PORT))).aclose()
+                break
+            except OSError:
+                await anyio.sleep(0.1)
+        await run(client, {})
+        tasks.cancel_scope.cancel()
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_readme_s_client_and_server_talk_to_each_other(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SqliteAccounts(tmp_path / "accounts.db").add(r"CORP\alice", "correct horse")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    client, server = (block.replace("9000", port) for block in blocks("python"))
+    monkeypatch.chdir(tmp_path)
+    lines = run("-c", AROUND.replace("PORT", repr(port)), backend, client, server)
+    assert lines == [r"CORP\alice b'hello'", "b'hello' NTLM"]
+
+
+def test_the_readme_s_commands_exist() -> None:
+    """Each line of a shell block is a target of make, or arguments that the command takes."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    lines = [line.split(" #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    assert lines
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        if program == "make":
+            assert re.search(rf"^{arguments[0]}:", makefile, re.MULTILINE), line
+        else:
+            assert program == "securestream"
+            parser().parse_args(arguments)
