@@ -69,7 +69,7 @@ def make_context(
         context.set_ciphers(f"{settings.ciphers or 'DEFAULT'}:@SECLEVEL=0")
     elif settings.ciphers is not None:
         _set_ciphers(context, settings.ciphers)
-    if sys.version_info < (3, 12) and settings.allows_old_versions:
+    if settings.allows_old_versions:
         import warnings
 
         with warnings.catch_warnings():  # it was named
