@@ -150,7 +150,10 @@ class _Wire:
     async def send(self, octets: bytes) -> None:
         if octets:
             self.cut_short = True
-            await self._transport.send(octets)
+            try:
+                await self._transport.send(octets)
+            except anyio.BrokenResourceError as error:
+                raise PeerGone("the connection was lost before the handshake was complete") from error
             self.cut_short = False
 
     async def receive(self) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import anyio
 import pytest
 import trio
 import trio.testing
 from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
 
 from tests.streams.pairs import EVERY, PairMaker, closing, receive_all, receive_exactly
 
@@ -38,7 +37,7 @@ class _AsTrio(trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if max_bytes is not None and not isinstance(max_bytes, int):
+        if isinstance(max_bytes, float):  # pyright: ignore[reportUnnecessaryIsInstance]  # trio gives one on purpose
             raise TypeError
         with _translated():
             try:
@@ -203,8 +202,7 @@ async def test_a_peer_that_reads_nothing_holds_no_closing_up(make: PairMaker) ->
 
         async def pour() -> None:
             with pytest.raises((anyio.ClosedResourceError, anyio.BrokenResourceError)):
-                while True:
-                    await one.send(bytes(1 << 20))
+                await one.send(bytes(64 << 20))
 
         group.start_soon(pour)
         await anyio.wait_all_tasks_blocked()
@@ -221,7 +219,7 @@ async def test_cancelled_receives_lose_nothing(make: PairMaker) -> None:
     async def pour() -> None:
         for offset in range(0, len(data), 512):
             await one.send(data[offset : offset + 512])
-            await anyio.sleep(0)
+            await checkpoint()
 
     async with closing(one, other), anyio.create_task_group() as group:
         group.start_soon(pour)
@@ -230,5 +228,5 @@ async def test_cancelled_receives_lose_nothing(make: PairMaker) -> None:
             while len(got) < len(data):
                 with anyio.move_on_after(patience):
                     got += await other.receive(1000)
-                patience = 0.0003 if patience == 0.0 else 0.0 if patience < math.inf else patience
+                patience = 0.0 if patience else 0.0003
     assert bytes(got) == data

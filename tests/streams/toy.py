@@ -94,7 +94,7 @@ class Toy:
     Args:
         legs: further round trips before the outcome.
         last_token: whether the acceptor ends with a token of its own.
-        grants: flags that are never established, to play a weak mechanism.
+        withheld: flags that are never established, to play a weak mechanism.
         need: an effect that the acceptor needs, or `None`.
     """
 
@@ -114,7 +114,7 @@ class Toy:
         password = find_form(credential, Password)
         assert password is not None
         bindings = options.channel_bindings.md5() if options.channel_bindings else bytes(16)
-        token = _hello(password, options.wanted, bindings)
+        token: bytes | None = _hello(password, options.wanted, bindings)
         for _ in range(self.legs):
             reply = yield from Exchange(token)
             if reply != b"more":

@@ -1,0 +1,572 @@
+"""The rules of the streams, a test for each: ordering, states, closing, cancellation, ends, attributes, secrets."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
+
+from securestream.errors import (
+    BadSignature,
+    ContextError,
+    ContextExpired,
+    FramingError,
+    HandshakeTimeout,
+    LogonDenied,
+    NotEncrypted,
+    PeerGone,
+    PeerRefused,
+    QualityNotMet,
+    UsageError,
+)
+from securestream.options import ContextFlags, Protection
+from securestream.provider import TargetName
+from securestream.streams.attributes import SecurityAttribute
+from securestream.streams.negotiate import NegotiateStream
+from securestream.streams.transport import TcpStream
+from tests.streams.pairs import (
+    SEALED,
+    Foreign,
+    PairMaker,
+    both,
+    closing,
+    negotiate_over,
+    negotiate_pair,
+    receive_all,
+    receive_exactly,
+    tcp_pair,
+    tls_over,
+    tls_pair,
+)
+from tests.streams.toy import ALICE, MALLORY, Toy, ToyContext
+
+pytestmark = pytest.mark.anyio
+
+sealed_stream = pytest.mark.parametrize("make", SEALED.values(), ids=SEALED.keys())
+
+
+class Slow(Foreign):
+    """Gives way in every send, so that whatever is not one critical section shows."""
+
+    async def send(self, item: bytes) -> None:
+        half = len(item) // 2
+        for part in (item[:half], item[half:]):
+            for _ in range(3):
+                await checkpoint()
+            await self.below.send(part)
+
+
+# 1. Seal and send are one critical section
+
+
+@pytest.mark.parametrize("over", [negotiate_over, tls_over])
+async def test_records_of_concurrent_senders_leave_in_the_order_of_their_numbers(
+    over: Callable[..., Awaitable[tuple[ByteStream, ByteStream]]],
+) -> None:
+    client, server = await tcp_pair()
+    one, other = await over(Slow(client), server)
+    messages = [bytes((number,)) * 20_000 for number in range(20)]
+    async with closing(one, other), anyio.create_task_group() as group:
+        for message in messages:
+            group.start_soon(one.send, message)
+        received = await receive_exactly(other, 400_000)
+        assert sorted(received[offset : offset + 20_000] for offset in range(0, 400_000, 20_000)) == messages
+
+
+@sealed_stream
+async def test_waiting_senders_are_served_in_their_order(make: PairMaker) -> None:
+    one, other = await make()
+    async with closing(one, other), anyio.create_task_group() as group:
+        group.start_soon(one.send, bytes(8 << 20))  # occupies the lock
+        await anyio.wait_all_tasks_blocked()
+        for number in range(10):
+            group.start_soon(one.send, bytes((number,)))
+            await anyio.wait_all_tasks_blocked()
+        received = await receive_exactly(other, (8 << 20) + 10)
+        assert received[-10:] == bytes(range(10))
+
+
+# 2. Cancelled inside a send: broken; while waiting for its turn: nothing happened
+
+
+@sealed_stream
+async def test_a_send_cut_short_breaks_the_stream(make: PairMaker) -> None:
+    one, other = await make()
+    async with closing(one, other):
+        with anyio.move_on_after(0.05) as scope:
+            await one.send(bytes(32 << 20))
+        assert scope.cancelled_caught
+        for operation in (lambda: one.send(b"x"), one.receive):
+            with pytest.raises(anyio.BrokenResourceError):
+                await operation()
+        assert "broken" in repr(one)
+
+
+@sealed_stream
+async def test_cancelled_while_waiting_for_its_turn_nothing_happened(make: PairMaker) -> None:
+    one, other = await make()
+    async with closing(one, other), anyio.create_task_group() as group:
+        group.start_soon(one.send, bytes(8 << 20))
+        await anyio.wait_all_tasks_blocked()
+        with anyio.move_on_after(0.02) as scope:
+            await one.send(b"never")
+        assert scope.cancelled_caught
+        group.start_soon(one.send, b"after")
+        received = await receive_exactly(other, (8 << 20) + 5)
+        assert received.endswith(b"\0after")
+
+
+async def test_a_lock_given_to_a_cancelled_sender_goes_on_to_the_next() -> None:
+    one, other = await negotiate_pair()
+    async with closing(one, other), anyio.create_task_group() as group:
+        scope = anyio.CancelScope()
+
+        async def cancelled() -> None:
+            with scope:
+                await one.send(b"never")
+
+        async def first() -> None:
+            await one.send(bytes(8 << 20))
+            scope.cancel()  # the turn was just given to the task that is now cancelled
+
+        group.start_soon(first)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(cancelled)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(one.send, b"after")
+        await anyio.wait_all_tasks_blocked()
+        received = await receive_exactly(other, (8 << 20) + 5)
+        assert received.endswith(b"\0after")
+
+
+# 3. Receive never waits to send
+
+
+async def test_receive_never_waits_to_send() -> None:
+    client, server = await tcp_pair()
+    stuck = Foreign(client)
+    one, other = await tls_over(stuck, server)
+    async with closing(one, other):
+        await other.send(b"data")
+        before = len(stuck.sent)
+        assert await one.receive() == b"data"  # session tickets came with it
+        assert len(stuck.sent) == before
+
+
+# 5. wrap performs the handshake, and tells the peer when it fails
+
+
+async def test_a_refused_logon_is_told_to_the_client_and_both_transports_are_closed() -> None:
+    client, server = await tcp_pair()
+
+    async def connect() -> None:
+        with pytest.raises(PeerRefused, match="0x8009030C"):
+            await NegotiateStream.wrap_client(client, package=Toy(), credential=MALLORY)
+
+    async def accept() -> None:
+        with pytest.raises(LogonDenied):
+            await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE)
+
+    await both(connect, accept)
+    for transport in (client, server):
+        with pytest.raises(anyio.ClosedResourceError):
+            await transport.receive()
+
+
+async def test_less_protection_than_required_is_told_by_1790_before_any_data() -> None:
+    client, server = await tcp_pair()
+    watched = Foreign(server)
+
+    async def connect() -> None:
+        with pytest.raises(PeerRefused) as refused:
+            await NegotiateStream.wrap_client(
+                client, package=Toy(withheld=ContextFlags.CONFIDENTIALITY), credential=ALICE, protection=Protection.SIGN
+            )
+        assert refused.value.code == 1790
+
+    async def accept() -> None:
+        with pytest.raises(QualityNotMet):
+            await NegotiateStream.wrap_server(watched, package=Toy(), credential=ALICE)
+
+    await both(connect, accept)
+    assert watched.sent == [bytes.fromhex("1501000008fe06000000000000")]
+
+
+async def test_a_silent_peer_ends_the_handshake_with_a_word_and_a_closed_transport() -> None:
+    client, server = await tcp_pair()
+    with pytest.raises(HandshakeTimeout):
+        await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, handshake_timeout=0.05)
+    assert (await _last_words(client))[:5] == bytes.fromhex("1501000008")
+
+
+async def test_a_cancelled_handshake_tells_the_peer_and_closes() -> None:
+    client, server = await tcp_pair()
+    with anyio.move_on_after(0.05) as scope:
+        await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE)
+    assert scope.cancelled_caught
+    assert (await _last_words(client))[:5] == bytes.fromhex("1501000008")
+    with pytest.raises(anyio.ClosedResourceError):
+        await server.receive()
+
+
+async def test_a_peer_that_goes_away_is_owed_nothing() -> None:
+    client, server = await tcp_pair()
+    await client.send_eof()
+    with pytest.raises(PeerGone):
+        await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE)
+    assert await _last_words(client) == b""
+
+
+async def test_a_carrier_that_is_broken_is_closed_without_a_frame() -> None:
+    client, server = await tcp_pair()
+    await client.send(b"GET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(FramingError):
+        await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE)
+    assert await _last_words(client) == b""
+
+
+async def test_further_credentials_are_tried_over_the_same_connection() -> None:
+    client, server = await tcp_pair()
+    one, other = await both(
+        lambda: NegotiateStream.wrap_client(client, package=Toy(), credential=[MALLORY, MALLORY, ALICE]),
+        lambda: NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, attempts=3),
+    )
+    async with closing(one, other):
+        await one.send(b"in the end")
+        assert await receive_exactly(other, 10) == b"in the end"
+
+
+async def test_attempts_are_counted() -> None:
+    client, server = await tcp_pair()
+
+    async def connect() -> None:
+        with pytest.raises((PeerRefused, PeerGone)):
+            await NegotiateStream.wrap_client(client, package=Toy(), credential=[MALLORY, MALLORY, ALICE])
+
+    async def accept() -> None:
+        with pytest.raises(LogonDenied):
+            await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, attempts=2)
+
+    await both(connect, accept)
+
+
+async def test_nobody_may_allow_more_attempts_than_three() -> None:
+    client, server = await tcp_pair()
+    async with closing(client, server):
+        with pytest.raises(UsageError, match="attempts"):
+            await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, attempts=4)
+
+
+# 6. Ends of stream
+
+
+@pytest.mark.parametrize("make", [negotiate_pair, tls_pair], ids=["negotiate", "tls"])
+async def test_an_end_inside_a_frame_is_no_proper_end(make: PairMaker) -> None:
+    one, other = await make()
+    async with closing(one, other):
+        transport = _below(one)
+        await transport.send(b"\x17\x03\x03\x00\x40cut off" if make is tls_pair else b"\x40\0\0\0cut off")
+        await transport.send_eof()
+        with pytest.raises(anyio.BrokenResourceError):
+            await other.receive()
+        with pytest.raises(anyio.BrokenResourceError):
+            await other.receive()
+
+
+async def test_tls_without_close_notify_is_broken_unless_told_otherwise() -> None:
+    one, other = await tls_pair()
+    async with closing(one, other):
+        assert other.extra(SecurityAttribute.closure_authenticated)
+        await _below(one).send_eof()
+        with pytest.raises(anyio.BrokenResourceError):
+            await other.receive()
+    one, other = await tls_over(*await tcp_pair(), standard_compatible=False)
+    async with closing(one, other):
+        await _below(one).send_eof()
+        with pytest.raises(anyio.EndOfStream):
+            await other.receive()
+        assert not other.extra(SecurityAttribute.closure_authenticated)
+
+
+# 7. aclose never waits, unwrap is polite
+
+
+async def test_aclose_sends_close_notify_without_waiting_for_one() -> None:
+    one, other = await tls_pair()
+    async with closing(one, other):
+        with anyio.fail_after(1):
+            await one.aclose()
+        with pytest.raises(anyio.EndOfStream):
+            await other.receive()
+
+
+async def test_unwrap_gives_the_transport_back_with_what_came_after_the_end() -> None:
+    one, other = await tls_over(*await tcp_pair())
+
+    async def server() -> tuple[ByteStream, bytes]:
+        with pytest.raises(anyio.EndOfStream):
+            await other.receive()
+        transport, trailing = await other.unwrap()
+        await transport.send(b"in clear")
+        return transport, trailing
+
+    async def client() -> tuple[ByteStream, bytes]:
+        return await one.unwrap()
+
+    (mine, trailing), (theirs, nothing) = await both(client, server)
+    async with closing(mine, theirs):
+        assert nothing == b""
+        assert trailing + (b"" if trailing else await mine.receive()) == b"in clear"
+        await mine.send(b"me too")
+        assert await theirs.receive() == b"me too"
+        with pytest.raises(anyio.ClosedResourceError):
+            await one.send(b"x")
+
+
+async def test_unwrap_refuses_to_drop_data() -> None:
+    one, other = await tls_over(*await tcp_pair())
+    async with closing(one, other):
+        await one.send(b"unread")
+        assert await other.receive(1) == b"u"
+        with pytest.raises(UsageError, match="read it"):
+            await other.unwrap()
+
+
+# 8. Zero-length and large sends
+
+
+@sealed_stream
+async def test_an_empty_send_puts_nothing_on_the_wire(make: PairMaker) -> None:
+    one, other = await make()
+    async with closing(one, other):
+        await one.send(b"")
+        await one.aclose()
+        assert await receive_all(other) == b""
+
+
+async def test_large_sends_are_split_as_dot_net_splits_them() -> None:
+    client, server = await tcp_pair()
+    watched = Foreign(client)
+    one, other = await negotiate_over(watched, server)
+    async with closing(one, other), anyio.create_task_group() as group:
+        watched.sent.clear()
+        group.start_soon(one.send, bytes(150_000))
+        await receive_exactly(other, 150_000)
+    octets = b"".join(watched.sent)
+    sizes: list[int] = []
+    while octets:
+        sizes.append(int.from_bytes(octets[:4], "little"))
+        octets = octets[4 + sizes[-1] :]
+    assert [size - 17 for size in sizes] == [64512, 64512, 20976]
+
+
+async def test_a_frame_without_plaintext_is_passed_over() -> None:
+    one, other = await negotiate_pair()
+    async with closing(one, other):
+        sealed = one.extra(SecurityAttribute.context).wrap(b"")
+        await _below(one).send(len(sealed).to_bytes(4, "little") + sealed)
+        await one.send(b"something")
+        assert await other.receive() == b"something"
+
+
+# 9. Facts are typed attributes
+
+
+async def test_facts_of_the_connection_are_typed_attributes() -> None:
+    client, server = await tcp_pair()
+    one, other = await both(
+        lambda: NegotiateStream.wrap_client(client, package=Toy(), credential=ALICE, target="host/files"),
+        lambda: NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE),
+    )
+    async with closing(one, other):
+        assert other.extra(SecurityAttribute.peer).name == "alice"
+        assert other.extra(SecurityAttribute.package) == "Toy"
+        assert other.extra(SecurityAttribute.protection) is Protection.ENCRYPT_AND_SIGN
+        assert ContextFlags.CONFIDENTIALITY in other.extra(SecurityAttribute.flags)
+        assert one.extra(SecurityAttribute.target) == TargetName("host/files")
+        assert other.extra(SecurityAttribute.target) is None
+        assert not one.extra(SecurityAttribute.bound)
+        assert not one.extra(SecurityAttribute.closure_authenticated)
+        assert one.extra(anyio.abc.SocketAttribute.raw_socket) is client.extra(anyio.abc.SocketAttribute.raw_socket)
+
+
+async def test_an_authentication_inside_tls_is_bound_to_it() -> None:
+    outer = await tls_over(*await tcp_pair())
+    one, other = await negotiate_over(*outer)
+    async with closing(one, other):
+        assert outer[0].extra(SecurityAttribute.channel_bindings) == outer[1].extra(SecurityAttribute.channel_bindings)
+        assert one.extra(SecurityAttribute.bound)
+        assert other.extra(SecurityAttribute.bound)
+        assert one.extra(SecurityAttribute.tls_session).version == "TLSv1.3"
+        assert one.extra(SecurityAttribute.package) == "Toy"
+        assert one.extra(SecurityAttribute.closure_authenticated)
+
+
+# 11. Keys are dropped at close; repr shows package and state only
+
+
+async def test_keys_are_dropped_at_close() -> None:
+    one, other = await negotiate_pair()
+    contexts = [stream.extra(SecurityAttribute.context) for stream in (one, other)]
+    async with closing(one, other):
+        await one.aclose()
+        await anyio.aclose_forcefully(other)
+    for context in contexts:
+        assert isinstance(context, ToyContext)
+        assert context.discarded
+        with pytest.raises(ContextExpired):
+            context.wrap(b"x")
+
+
+async def test_repr_shows_package_and_state_only() -> None:
+    one, other = await negotiate_pair()
+    async with closing(one, other):
+        assert repr(one) == "<NegotiateStream Toy open>"
+        await one.aclose()
+        assert repr(one) == "<NegotiateStream Toy closed>"
+
+
+# 12. The transport never loses what it took: tests/streams/test_transport.py
+
+# Damage and disorder
+
+
+@pytest.mark.parametrize("position", range(0, 4 + 17 + 4, 2))
+async def test_a_damaged_frame_ends_the_connection(position: int) -> None:
+    one, other = await negotiate_pair()
+    async with closing(one, other):
+        await one.send(b"before")
+        sealed = one.extra(SecurityAttribute.context).wrap(b"data")
+        frame = bytearray(len(sealed).to_bytes(4, "little") + sealed)
+        frame[position] ^= 0x10
+        await _below(one).send(bytes(frame))
+        await _below(one).send_eof()
+        assert await other.receive() == b"before"
+        with pytest.raises((ContextError, FramingError, anyio.BrokenResourceError)):
+            await other.receive()
+        with pytest.raises(anyio.BrokenResourceError):
+            await other.send(b"x")
+
+
+async def test_data_before_damage_in_one_read_is_delivered_first() -> None:
+    one, other = await negotiate_pair()
+    async with closing(one, other):
+        context = one.extra(SecurityAttribute.context)
+        good, bad = context.wrap(b"good"), bytearray(context.wrap(b"bad"))
+        bad[-1] ^= 1
+        frames = b"".join(len(sealed).to_bytes(4, "little") + bytes(sealed) for sealed in (good, bad))
+        await _below(one).send(frames)
+        assert await other.receive() == b"good"
+        with pytest.raises(BadSignature):
+            await other.receive()
+
+
+async def test_a_replayed_frame_ends_the_connection() -> None:
+    client, server = await tcp_pair()
+    watched = Foreign(client)
+    one, other = await negotiate_over(watched, server)
+    async with closing(one, other):
+        await one.send(b"pay")
+        await client.send(watched.sent[-1])
+        assert await receive_exactly(other, 3) == b"pay"
+        with pytest.raises(ContextError):
+            await other.receive()
+
+
+async def test_a_reflected_frame_ends_the_connection() -> None:
+    client, server = await tcp_pair()
+    watched = Foreign(client)
+    one, other = await negotiate_over(watched, server)
+    async with closing(one, other):
+        await one.send(b"mine")
+        await server.send(watched.sent[-1])
+        with pytest.raises(ContextError):
+            await one.receive()
+
+
+async def test_data_in_clear_is_refused_where_encryption_was_agreed_on() -> None:
+    one, other = await negotiate_pair()
+    async with closing(one, other):
+        signed = one.extra(SecurityAttribute.context).wrap(b"in clear", encrypt=False)
+        await _below(one).send(len(signed).to_bytes(4, "little") + signed)
+        with pytest.raises(NotEncrypted):
+            await other.receive()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+async def test_a_connection_cut_into_small_pieces_works(size: int) -> None:
+    class Cut(Foreign):
+        async def receive(self, max_bytes: int = 65536) -> bytes:
+            return await self.below.receive(min(max_bytes, size))
+
+    client, server = await tcp_pair()
+    one, other = await negotiate_over(Cut(client), Cut(server), toy=Toy(legs=2))
+    tls = await tls_over(*(Cut(stream) for stream in await tcp_pair()))
+    for mine, theirs in ((one, other), tls):
+        async with closing(mine, theirs):
+            await mine.send(b"to and")
+            assert await receive_exactly(theirs, 6) == b"to and"
+            await theirs.send(b"fro")
+            assert await receive_exactly(mine, 3) == b"fro"
+
+
+@pytest.mark.parametrize(
+    ("legs", "last", "protection"), list(itertools.product((0, 1, 2), (True, False), Protection)), ids=str
+)
+async def test_every_shape_of_handshake_ends_in_data(legs: int, last: bool, protection: Protection) -> None:
+    one, other = await negotiate_over(*await tcp_pair(), protection, Toy(legs=legs, last_token=last))
+    async with closing(one, other):
+        assert one.extra(SecurityAttribute.protection) is protection
+        await one.send(b"data")
+        assert await receive_exactly(other, 4) == b"data"
+
+
+async def test_octets_already_read_are_part_of_the_handshake() -> None:
+    client, server = await tcp_pair()
+
+    async def accept() -> NegotiateStream:
+        early = await server.receive(7)
+        return await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, received=early)
+
+    one, other = await both(lambda: NegotiateStream.wrap_client(client, package=Toy(), credential=ALICE), accept)
+    async with closing(one, other):
+        await one.send(b"data")
+        assert await receive_exactly(other, 4) == b"data"
+
+
+async def test_data_that_came_with_the_last_token_is_not_lost() -> None:
+    client, server = await tcp_pair()
+    held = bytearray()
+
+    class Holding(Foreign):
+        """Sends the done frame together with what follows it."""
+
+        async def send(self, item: bytes) -> None:
+            held.extend(item)
+            if len(held) > len(item):
+                await self.below.send(bytes(held))
+
+    async def accept() -> NegotiateStream:
+        stream = await NegotiateStream.wrap_server(Holding(server), package=Toy(), credential=ALICE)
+        await stream.send(b"at once")
+        return stream
+
+    one, other = await both(lambda: NegotiateStream.wrap_client(client, package=Toy(), credential=ALICE), accept)
+    async with closing(one, other):
+        assert await one.receive() == b"at once"
+
+
+async def _last_words(client: ByteStream) -> bytes:
+    async with closing(client):
+        return await receive_all(client)
+
+
+def _below(stream: ByteStream) -> TcpStream:
+    """The wire below a secure stream, for a test that plays a peer of its own."""
+    transport = getattr(stream, "_transport", None)
+    assert isinstance(transport, TcpStream)
+    return transport
