@@ -63,7 +63,13 @@ class Nested:
 
     def step(self, reply: Any = None) -> Generator[Effect[Any], Any, Step]:
         """Step the inner handshake with the peer's inner token, or with the answer to an effect of `answers`."""
-        step = self._machine.step(reply)
+        return (yield from self._pass_through(self._machine.step(reply)))
+
+    def fail(self, error: Exception) -> Generator[Effect[Any], Any, Step]:
+        """Throw a failure of something that the outer answers itself into the inner handshake."""
+        return (yield from self._pass_through(self._machine.fail(error)))
+
+    def _pass_through(self, step: Step) -> Generator[Effect[Any], Any, Step]:
         while step.need is not None and not isinstance(step.need, self._answers):
             try:
                 result = yield from step.need

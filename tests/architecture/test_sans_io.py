@@ -21,6 +21,7 @@ EDGES = {
     "securestream/drive.py": "performs effects",
     "securestream/files.py": "writes and checks files with secrets",
     "securestream/fork.py": "registers with the operating system what dies in a forked child",
+    "securestream/recording_file.py": "transcripts in files",
     "securestream/services/*": "stores and caches",
     "securestream/streams/*": "sockets, locks, event loops",
     "securestream/records/*": "TLS engines: OpenSSL has clock and randomness of its own; `import ssl` imports socket",
