@@ -1,0 +1,231 @@
+"""NTLM: sealing and unsealing beside pyspnego, gss-ntlmssp and the limit of the library; handshakes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.hashes import MD5
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from benchmarks import pairs
+from benchmarks.measure import OURS, Effort, Section, Series, Target, Timed, compare, cpu_loop, micro, ratio
+from benchmarks.peers import GssNtlmssp, gss_ntlmssp
+from securestream.drive import respond_blocking
+
+SIZES = {"100 B": 100, "1 KiB": 1 << 10, "16 KiB": 16 << 10, "64 KiB": 64 << 10, "1 MiB": 1 << 20}
+LIMIT = "limit"
+SPNEGO = "pyspnego"
+GSS = "gss-ntlmssp, raw calls"
+_ACHIEVED = {"seal": "sealing", "unseal": "unsealing"}
+
+
+def _limit(size: int) -> Timed:
+    """RC4 and HMAC-MD5 as `cryptography` has them, on one buffer that is there already, and nothing around them."""
+    keyed = HMAC(bytes(16), MD5())
+    encryptor = Cipher(ARC4(bytes(16)), mode=None).encryptor()
+    data, buffer = bytes(size), bytearray(size)
+
+    def once() -> None:
+        mac = keyed.copy()
+        mac.update(data)
+        mac.finalize()
+        encryptor.update_into(data, buffer)
+
+    return cpu_loop(once)
+
+
+def limit_of_sealing(size: int, effort: Effort) -> Series:
+    """Seconds in which nobody seals a message of that size faster with `cryptography`."""
+    return compare({LIMIT: _limit(size)}, effort)[LIMIT]
+
+
+def _unsealing(seal: Callable[[bytes], Any], unseal: Callable[[Any], Any], size: int) -> Timed:
+    """Tokens are made before the clock runs; the streams of both ends stay in step."""
+    data = bytes(size)
+    batch = max(1, min(1000, (8 << 20) // size))
+
+    def timed(times: int) -> float:
+        taken = 0.0
+        while times > 0:
+            tokens = [seal(data) for _ in range(min(times, batch))]
+            times -= len(tokens)
+            start = time.thread_time()
+            for token in tokens:
+                unseal(token)
+            taken += time.thread_time() - start
+        return taken
+
+    return timed
+
+
+def _gss(peer: GssNtlmssp, what: str, size: int) -> Timed:
+    batch = max(1, min(1000, (16 << 20) // size))
+
+    def timed(times: int) -> float:
+        taken = 0.0
+        while times > 0:
+            count = min(times, batch)
+            times -= count
+            taken += peer.ask(do="seal", size=size, times=count)[what]
+        return taken
+
+    return timed
+
+
+def _contenders(what: str, size: int) -> dict[str, Timed]:
+    data = bytes(size)
+    ours = pairs.ntlm_contexts()
+    theirs = pairs.spnego_contexts()
+    peer = gss_ntlmssp()
+    contenders: dict[str, Timed] = {LIMIT: _limit(size)}
+    if what == "seal":
+        wrap, their_wrap = ours[0].wrap, theirs[0].wrap
+        contenders[OURS] = cpu_loop(lambda: wrap(data))
+        contenders[SPNEGO] = cpu_loop(lambda: their_wrap(data))
+    else:
+        contenders[OURS] = _unsealing(ours[0].wrap, ours[1].unwrap, size)
+        contenders[SPNEGO] = _unsealing(lambda data: theirs[0].wrap(data).data, theirs[1].unwrap, size)
+    if peer is not None:
+        contenders[GSS] = _gss(peer, what, size)
+    return contenders
+
+
+def sealing(effort: Effort) -> Section:
+    """The rows of sealing and unsealing."""
+    section = Section(
+        "NTLM: sealing and unsealing, CPU µs a message",
+        ("", "octets", OURS, SPNEGO, GSS, LIMIT, f"× {SPNEGO}", "× gss-ntlmssp", "part of the limit"),
+        notes=[
+            "The limit is RC4 and HMAC-MD5 of `cryptography`, called on octets and a buffer that are there already.",
+            "On small messages nobody reaches it: whoever returns a token has to make one.",
+        ],
+    )
+    wanted = {("seal", "100 B"): 12.0, ("unseal", "100 B"): 6.0}
+    for what in ("seal", "unseal"):
+        for label, size in SIZES.items():
+            series = compare(_contenders(what, size), effort)
+            versus, gss, limit = (ratio(series, other, OURS) for other in (SPNEGO, GSS, LIMIT))
+            section.rows.append(
+                (
+                    what,
+                    label,
+                    *(micro(series.get(name)) for name in (OURS, SPNEGO, GSS, LIMIT)),
+                    *("–" if value is None else f"{value:.1f}" for value in (versus, gss)),
+                    "–" if limit is None else f"{limit * 100:.0f} %",
+                )
+            )
+            if (what, label) in wanted:
+                section.targets.append(
+                    Target(f"{_ACHIEVED[what]}, {label}, beside {SPNEGO}", wanted[what, label], versus)
+                )
+            if label == "1 MiB" and limit is not None:
+                section.targets.append(
+                    Target(f"{_ACHIEVED[what]}, {label}, part of the limit", 97, limit * 100, unit=" %")
+                )
+    return section
+
+
+class _Sides:
+    """The CPU time of the two sides of handshakes."""
+
+    def __init__(self) -> None:
+        self.initiator = 0.0
+        self.acceptor = 0.0
+
+
+def _our_handshakes(setting: pairs.NtlmSetting, times: int) -> _Sides:
+    sides, clock, services = _Sides(), time.thread_time, setting.services
+    for _ in range(times):
+        a = clock()
+        client = setting.client()
+        first = respond_blocking(client, None, services).token
+        b = clock()
+        server = setting.server()
+        second = respond_blocking(server, first, services).token
+        c = clock()
+        third = respond_blocking(client, second, services).token
+        d = clock()
+        done = respond_blocking(server, third, services)
+        e = clock()
+        assert done.established is not None
+        sides.initiator += b - a + d - c
+        sides.acceptor += c - b + e - d
+    return sides
+
+
+def _their_handshakes(times: int) -> _Sides:
+    sides, clock = _Sides(), time.thread_time
+    for _ in range(times):
+        a = clock()
+        client = pairs.spnego_client()
+        first = client.step()
+        b = clock()
+        server = pairs.spnego_server()
+        second = server.step(first)
+        c = clock()
+        third = client.step(second)
+        d = clock()
+        server.step(third)
+        e = clock()
+        assert server.complete
+        sides.initiator += b - a + d - c
+        sides.acceptor += c - b + e - d
+    return sides
+
+
+def handshakes(effort: Effort) -> Section:
+    """The rows of NTLM handshakes."""
+    setting = pairs.NtlmSetting()
+    peer = gss_ntlmssp()
+
+    def gss(times: int) -> _Sides:
+        assert peer is not None
+        reply, sides = peer.ask(do="handshake", times=times), _Sides()
+        sides.initiator, sides.acceptor = reply["initiator"], reply["acceptor"]
+        return sides
+
+    runs: dict[str, Callable[[int], _Sides]] = {OURS: lambda times: _our_handshakes(setting, times)}
+    runs[SPNEGO] = _their_handshakes
+    if peer is not None:
+        runs[GSS] = gss
+
+    halves: dict[str, list[_Sides]] = {name: [] for name in runs}
+    counts = dict.fromkeys(runs, 0)
+
+    def timed(name: str) -> Timed:
+        def measured(times: int) -> float:
+            sides = runs[name](times)
+            halves[name].append(sides)
+            counts[name] = times
+            return sides.initiator + sides.acceptor
+
+        return measured
+
+    series = compare({name: timed(name) for name in runs}, effort)
+
+    def side(name: str, which: str) -> Series:
+        last = halves[name][-effort.rounds :]
+        return Series([getattr(sides, which) / counts[name] for sides in last])
+
+    versus, gss_ratio = ratio(series, SPNEGO, OURS), ratio(series, GSS, OURS)
+    section = Section(
+        "NTLM: handshakes, CPU µs",
+        ("", "initiator", "acceptor", "both"),
+        notes=[
+            "NTLMv2 with key exchange, MIC and session security. Credentials are made once where that is possible.",
+            "pyspnego takes a name and a password for each connection, and computes an LM hash that it does not use.",
+            "gss-ntlmssp's acceptor reads its file of accounts in each handshake.",
+        ],
+    )
+    section.rows += [
+        (name, micro(side(name, "initiator")), micro(side(name, "acceptor")), micro(series[name])) for name in series
+    ]
+    section.targets += [
+        Target(f"handshake, both sides, beside {SPNEGO}", 50, versus),
+        Target("handshake, both sides, beside gss-ntlmssp", 20, gss_ratio),
+    ]
+    return section

@@ -1,0 +1,57 @@
+"""Starting gss-ntlmssp beside the run, where Debian's packages are there."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmarks import pairs
+
+_PYTHON = "/usr/bin/python3"
+_PROGRAM = Path(__file__).with_name("gss_ntlmssp.py")
+
+
+class GssNtlmssp:
+    """The process with gss-ntlmssp's two ends."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, **pairs.ntlm_environment()}
+        self._process = subprocess.Popen(
+            [_PYTHON, "-I", str(_PROGRAM), rf"DOM\{pairs.USER}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, **request: object) -> dict[str, float]:
+        """The seconds that the request took.
+
+        Raises:
+            OSError: the process is not there.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise OSError("gss-ntlmssp ended")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+
+@functools.cache
+def gss_ntlmssp() -> GssNtlmssp | None:
+    """The process, or `None` where gss-ntlmssp or python3-gssapi is not installed."""
+    try:
+        peer = GssNtlmssp()
+        peer.ask(do="handshake", times=1)
+    except OSError:
+        return None
+    return peer

@@ -1,0 +1,122 @@
+"""Streams between two processes on loopback: bulk, and ping-pong of 100 octets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks import pairs
+from benchmarks.ends import WRITE
+from benchmarks.measure import Effort, Section, Series, Target, plain, take_turns
+from benchmarks.ntlm import limit_of_sealing
+from benchmarks.stream_ends import STREAMS
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What two ends needed.
+
+    Args:
+        wall: seconds at the receiver.
+        client: CPU seconds of the sender.
+        server: CPU seconds of the receiver.
+    """
+
+    wall: float
+    client: float
+    server: float
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "BENCHMARK_CERTIFICATE": str(pairs.certificate())}
+
+
+def start(role: str, kind: str, work: str, amount: int, *more: int) -> subprocess.Popen[str]:
+    """One end as a process."""
+    command = [sys.executable, "-m", "benchmarks.ends", role, kind, work, str(amount), *map(str, more)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment())
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    """The process's next line."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"an end of {process.args!r} ended with status {process.wait()}")
+    return line
+
+
+def measure(kind: str, work: str, amount: int) -> Figures:
+    """Run both ends once."""
+    server = start("server", kind, work, amount)
+    client = start("client", kind, work, amount, int(line_of(server)))
+    ends = [json.loads(line_of(end)) for end in (client, server)]
+    for process in (client, server):
+        process.communicate()
+    return Figures(ends[1]["wall"], ends[0]["cpu"], ends[1]["cpu"])
+
+
+def _all(work: str, amount: int, rounds: int) -> Mapping[str, tuple[Series, Series, Series]]:
+    """Wall clock, the sender's CPU and the receiver's CPU of every contender."""
+    found: dict[str, tuple[Series, Series, Series]] = {kind: (Series(), Series(), Series()) for kind in STREAMS}
+
+    def turn(kind: str) -> float:
+        figures = measure(kind, work, amount)
+        for series, figure in zip(found[kind], (figures.wall, figures.client, figures.server), strict=True):
+            series.figures.append(figure)
+        return figures.wall
+
+    take_turns({kind: partial(turn, kind) for kind in STREAMS}, rounds)
+    return found
+
+
+def _sum(one: Series, other: Series) -> Series:
+    return Series([a + b for a, b in zip(one.figures, other.figures, strict=True)])
+
+
+def bulk(effort: Effort) -> Section:
+    """The rows of bulk transfer."""
+    amount = effort.megabytes * 1_000_000 // WRITE * WRITE
+    found = _all("bulk", amount, max(3, effort.rounds // 2))
+    section = Section(
+        "Streams on loopback: two processes, writes of 64 KiB",
+        ("", "MB/s", "CPU s/GB, sender", "CPU s/GB, receiver"),
+        notes=["The clock starts after the handshake. All TLS is 1.3 with the cipher that OpenSSL prefers."],
+    )
+    gigabytes = amount / 1e9
+    for kind, (wall, sender, receiver) in found.items():
+        speed = Series([amount / 1e6 / seconds for seconds in wall.figures])
+        section.rows.append((kind, plain(speed), plain(sender, 1 / gigabytes), plain(receiver, 1 / gigabytes)))
+    tls = found["our TlsStream, asyncio"]
+    for peer, wanted in (("anyio TLSStream", 2.5), ("asyncio TLS", 3.0)):
+        section.targets.append(Target(f"TLS bulk beside {peer}", wanted, found[peer][0].times(tls[0])))
+    on_trio = found["our TlsStream, trio"]
+    section.targets.append(Target("TLS bulk beside trio SSLStream", 2.0, found["trio SSLStream"][0].times(on_trio[0])))
+    cpu = _sum(tls[1], tls[2]).times(_sum(*found["blocking ssl"][1:]))
+    section.targets.append(Target("TLS bulk, CPU beside blocking ssl", 1.2, cpu, "<="))
+    limit = limit_of_sealing(WRITE, effort).median / WRITE * amount
+    for name, end in (("sender", 1), ("receiver", 2)):
+        part = limit / found["our NTLM, asyncio"][end].median * 100
+        section.targets.append(Target(f"NTLM sealed bulk, part of the sealing limit, {name}", 80, part, unit=" %"))
+    return section
+
+
+def ping_pong(effort: Effort) -> Section:
+    """The rows of ping-pong."""
+    exchanges = 500 * effort.rounds
+    found = _all("ping", exchanges, max(3, effort.rounds // 2))
+    section = Section("Ping-pong of 100 octets on loopback, CPU µs an exchange", ("", "both ends", "client", "server"))
+    both = {kind: _sum(client, server) for kind, (_, client, server) in found.items()}
+    for kind, (_, client, server) in found.items():
+        section.rows.append((kind, *(plain(series, 1e6 / exchanges) for series in (both[kind], client, server))))
+    for peer, ours, wanted in (
+        ("anyio TCP, 64 KiB reads", "our TCP, asyncio", 2.5),
+        ("anyio TLSStream", "our TlsStream, asyncio", 2.0),
+    ):
+        section.targets.append(Target(f"ping-pong, {ours}, beside {peer}", wanted, both[peer].times(both[ours])))
+    return section
