@@ -26,6 +26,7 @@ from tests.interop.matrix import Filler
 from tests.interop.peers import dotnet
 from tests.interop.peers.accounts import DOMAIN, NAME, USER
 from tests.interop.peers.process import Event, JsonPeer
+from tests.interop.relay import relaying
 
 pytestmark = [pytest.mark.anyio, pytest.mark.interop]
 
@@ -131,6 +132,26 @@ async def test_our_client_tries_again_over_the_same_connection(
             assert (await said(peer, "authenticated"))["peer"] == NAME
             await echo(stream, 1000)
     matrix.fill(TABLE, dotnet.NAME, version, "server", "second attempt", "echoed 1000 octets")
+
+
+async def test_what_is_altered_on_the_way_is_refused_by_both(
+    version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler
+) -> None:
+    with dotnet.server({"protocol": "negotiate"}, ntlm_accounts) as (peer, port), anyio.fail_after(60):
+        async with relaying(port) as relay:
+            async with await call(relay.port, ss.Protection.ENCRYPT_AND_SIGN, password) as stream:
+                await echo(stream, 1000)
+                relay.alter = "to client"
+                await stream.send(b"altered on its way back")
+                with pytest.raises(ss.BadSignature):
+                    await stream.receive()
+            await said(peer, "closed", "failed")
+            async with await call(relay.port, ss.Protection.ENCRYPT_AND_SIGN, password) as stream:
+                await echo(stream, 1000)
+                relay.alter = "to server"
+                await stream.send(b"altered on its way")
+                assert (await said(peer, "failed"))["during"] == "data"
+    matrix.fill(TABLE, dotnet.NAME, version, "server", "altered data", "refused by both")
 
 
 @asynccontextmanager
