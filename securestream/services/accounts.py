@@ -133,7 +133,8 @@ def name_key(name: str) -> str:
     Full case mapping would make ``straße`` and ``STRASSE`` one account. What is longer than a name may be is cut to a
     length that no name has.
     """
-    name = name[: LONGEST_NAME + 1]
+    if len(name) > LONGEST_NAME:
+        name = name[: LONGEST_NAME + 1]
     upper = name.upper()
     if len(upper) == len(name):
         return upper

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from securestream.errors import UsageError
 
@@ -52,10 +53,15 @@ class Lockout:
 
 def source_key(source: str) -> str:
     """The form in which source addresses are compared: IPv6 by its /64, which one customer owns whole."""
+    return _source_key(source[:128]) if source else ""
+
+
+@lru_cache(1024)  # a logon asks twice, and a client comes again
+def _source_key(source: str) -> str:
     try:
-        address = ipaddress.ip_address(source[:128].partition("%")[0])
+        address = ipaddress.ip_address(source.partition("%")[0])
     except ValueError:
-        return source[:128]
+        return source
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     if address.ipv4_mapped is not None:
