@@ -10,8 +10,12 @@ import anyio
 import anyio.abc
 
 
+HEADER = 4
+"""Octets of a data frame's header, which .NET sends apart ([MS-NNS] 2.2.2)."""
+
+
 class Relay:
-    """A relay on a port of its own; `alter` flips a bit in the last octet of the next piece in that direction."""
+    """A relay on a port of its own; `alter` flips a bit in the last octet of the next message in that direction."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -23,7 +27,7 @@ class Relay:
         try:
             async for data in source:
                 piece = data
-                if self.alter == way:
+                if self.alter == way and len(data) > HEADER:
                     self.alter = None
                     piece = data[:-1] + bytes([data[-1] ^ 1])
                 await sink.send(piece)
