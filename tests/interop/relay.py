@@ -9,7 +9,6 @@ from typing import Literal
 import anyio
 import anyio.abc
 
-
 HEADER = 4
 """Octets of a data frame's header, which .NET sends apart ([MS-NNS] 2.2.2)."""
 
