@@ -67,8 +67,9 @@ class Client:
         )
         peer: Principal = stream.extra(SecurityAttribute.peer)
         level = stream.extra(SecurityAttribute.protection)
+        name = str(peer) if peer.is_authenticated else "a server that proved no name"
         self._report.step(
-            f"connected to {peer} at {remote_address(stream)}: {SENTENCE_OF[level]}, {detail_of(stream)}",
+            f"connected to {name} at {remote_address(stream)}: {SENTENCE_OF[level]}, {detail_of(stream)}",
             peer=str(peer),
             level=NAME_OF[level],
             detail=detail_of(stream),

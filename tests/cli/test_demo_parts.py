@@ -25,7 +25,7 @@ from securestream.cli.demo.wire import (
     TlsWire,
     Unit,
     find_data,
-    find_token,
+    find_tokens,
 )
 from tests.cli.test_tokens import record
 
@@ -76,7 +76,7 @@ def test_frames_are_told_apart_however_they_arrive(piece: int) -> None:
         for start in range(0, len(octets), piece):
             units += wire.feed(sender, octets[start : start + piece])
     assert [(unit.sender, unit.octets, unit.kind) for unit in units] == CONVERSATION
-    assert find_token(units, CLIENT) == 1
+    assert find_tokens(units, CLIENT) == [0, 1]
     assert find_data(units, CLIENT, 0x114 - 16) == 2
     with pytest.raises(LookupError):
         find_data(units, SERVER, 100)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from securestream.cli.demo.certificates import Authority
+from securestream.services.nt_hash import nt_hash
 from tests.cli.keys import seal_key
 from tests.cli.processes import PASSWORD, Running, run
 
@@ -51,6 +52,15 @@ def test_ntlm_echoes_at_each_level_and_one_line_tells_of_it(
         assert line.startswith(f"CORP\\alice  NTLM  {sentence}  from 127.0.0.1:")
         assert server.end() == 0
         assert server.everything() == ""
+
+
+def test_a_samba_password_file_serves_too(tmp_path: Path, installed: None) -> None:
+    file = tmp_path / "smbpasswd"
+    file.write_text(f"carol:1000:{'X' * 32}:{nt_hash(PASSWORD).hex().upper()}:[U          ]:LCT-00000000:\n")
+    file.chmod(0o600)
+    with Running(*ntlm(f"smbpasswd:{file}", "--echo")) as server:
+        done = run("connect", server.address, "--package", "ntlm", "--user", "carol", stdin=b"x", password=PASSWORD)
+        assert (done.stdout, done.stderr) == (b"x", b"")
 
 
 @BACKENDS

@@ -13,7 +13,7 @@ from pathlib import Path
 from securestream.cli.demo.processes import Broken, Ends, Outcome
 from securestream.cli.demo.scenarios import SCENARIOS, Scene
 from securestream.cli.demo.show import hexdump, leaks
-from securestream.cli.demo.wire import CLIENT, SERVER, TOKEN, Flip, Unit, find_data, find_token
+from securestream.cli.demo.wire import CLIENT, SERVER, TOKEN, Flip, Unit, find_data, find_tokens
 from securestream.cli.report import printable
 from securestream.cli.tokens import describe_records, describe_token
 from securestream.errors import SecureStreamError
@@ -134,7 +134,7 @@ def _flips(outcome: Outcome, length: int) -> Iterator[tuple[str, Flip]]:
     """An octet of the handshake and one of the data, in both directions, chosen anew in each run."""
     for sender in (CLIENT, SERVER):
         for what, index in (
-            ("handshake", find_token(outcome.units, sender)),
+            ("handshake", secrets.choice(find_tokens(outcome.units, sender))),
             ("data", find_data(outcome.units, sender, length)),
         ):
             fraction = secrets.randbelow(1 << 20) / (1 << 20)

@@ -161,14 +161,7 @@ def find_data(units: list[Unit], sender: str, length: int) -> int:
     raise LookupError(f"the {sender} sent no sealed unit that could carry {length} octets")
 
 
-def find_token(units: list[Unit], sender: str) -> int:
-    """The index, among the units of `sender`, of its last token in clear.
-
-    Raises:
-        LookupError: there is none.
-    """
+def find_tokens(units: list[Unit], sender: str) -> list[int]:
+    """The indices, among the units of `sender`, of its tokens in clear."""
     own = [unit for unit in units if unit.sender == sender]
-    for index in range(len(own) - 1, -1, -1):
-        if own[index].kind == TOKEN:
-            return index
-    raise LookupError(f"the {sender} sent no token in clear")
+    return [index for index, unit in enumerate(own) if unit.kind == TOKEN]
