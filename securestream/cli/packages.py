@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any, TextIO
 
+from securestream.cli.report import Report, is_expected
 from securestream.provider import Capability, PackageInfo
 from securestream.registry import Registry
 
@@ -40,13 +41,19 @@ def _paragraph(info: PackageInfo) -> str:
     return "\n".join((f"{info.name}: {info.comment}", *(f"    {key:<14} {value}" for key, value in rows.items())))
 
 
-def list_packages(registry: Registry, *, as_json: bool, out: TextIO | None = None) -> int:
-    """Print every package of `registry`."""
+def list_packages(registry: Registry, *, as_json: bool, out: TextIO | None = None, report: Report | None = None) -> int:
+    """Print every package of `registry`; one that cannot be loaded is told of, and makes the status 1."""
     out = sys.stdout if out is None else out
-    infos = registry.enumerate()
+    report = Report() if report is None else report
+    infos: list[PackageInfo] = []
+    for name in registry:
+        try:
+            infos.append(registry[name].info)
+        except Exception as error:  # a third party's code may fail in any way; the others are listed all the same
+            report.fail(error, prefix="securestream" if is_expected(error) else f"securestream: package {name!r}")
     if as_json:
         print(json.dumps([facts_of(info) for info in infos], indent=2), file=out)
     else:
         for info in infos:
             print(_paragraph(info), file=out)
-    return 0
+    return 0 if len(infos) == len(registry) else 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from importlib.metadata import EntryPoint
 
 from securestream.cli.packages import list_packages
+from securestream.cli.report import Report
 from securestream.registry import Registry
 from tests.cli.fake import FakePackage
 
@@ -39,3 +41,13 @@ def test_machines_get_the_same_as_json() -> None:
             "max_token": 100,
         }
     ]
+
+
+def test_a_package_that_cannot_be_loaded_hides_no_other() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    broken = EntryPoint("broken", "tests.cli.no_such_module:Package", "securestream.providers")
+    registry = Registry({"broken": broken, "fake": FakePackage()})
+    assert list_packages(registry, as_json=False, out=out, report=Report(out, err)) == 1
+    assert out.getvalue().startswith("Fake: ")
+    assert err.getvalue().count("\n") == 1
+    assert "package 'broken'" in err.getvalue()
