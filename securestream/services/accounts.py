@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from securestream.credentials import split_name
@@ -130,11 +131,14 @@ class CorruptStore(ServiceFailed):
 def name_key(name: str) -> str:
     """The form in which names are compared: upper case, one character for each, as Windows does.
 
-    Full case mapping would make ``straße`` and ``STRASSE`` one account. What is longer than a name may be is cut to a
-    length that no name has.
+    Full case mapping would make ``straße`` and ``STRASSE`` one account. What is longer than a name may be has a key
+    that no name has.
     """
-    if len(name) > LONGEST_NAME:
-        name = name[: LONGEST_NAME + 1]
+    return _name_key(name) if len(name) <= LONGEST_NAME else _name_key(name[:LONGEST_NAME]) + "\0"
+
+
+@lru_cache(1024)  # a logon asks several times, and a client comes again
+def _name_key(name: str) -> str:
     upper = name.upper()
     if len(upper) == len(name):
         return upper
