@@ -203,10 +203,16 @@ async def listen(
     )
     if unusable := settings.package.usable(credential, Role.ACCEPTOR):
         raise UsageError(f"{settings.package.info.name} cannot listen so: {unusable.reason}")
-    return listener(
-        await listen_tcp(host, port, backlog=backlog, reuse_port=reuse_port),
-        settings,
-        max_handshakes=max_handshakes,
-        max_handshakes_per_source=max_handshakes_per_source,
-        max_connections=max_connections,
-    )
+    listeners = await listen_tcp(host, port, backlog=backlog, reuse_port=reuse_port)
+    try:
+        return listener(
+            listeners,
+            settings,
+            max_handshakes=max_handshakes,
+            max_handshakes_per_source=max_handshakes_per_source,
+            max_connections=max_connections,
+        )
+    except BaseException:
+        for one in listeners:
+            one.close()
+        raise

@@ -63,6 +63,7 @@ class SecureListener(Listener[SecureStream]):
         self._handshakes = anyio.Semaphore(max_handshakes)
         self._connections = None if max_connections is None else anyio.Semaphore(max_connections)
         self._per_source = max_handshakes_per_source
+        self._closed = False
         self._sources: Counter[str] = Counter()
 
     def __repr__(self) -> str:
@@ -85,7 +86,7 @@ class SecureListener(Listener[SecureStream]):
         return [attributes_of(listener)[SocketAttribute.local_address]() for listener in self._listeners]
 
     async def serve(self, handler: Handler, task_group: TaskGroup | None = None) -> None:
-        """Serve until cancelled or closed.
+        """Serve until cancelled; closing the listener ends it, once the handlers in its own group have ended.
 
         Args:
             handler: called with each authenticated stream, which is closed when it returns. `EndOfStream`,
@@ -95,8 +96,10 @@ class SecureListener(Listener[SecureStream]):
             task_group: where handlers run; by default in a group of this call's own.
 
         Raises:
-            anyio.ClosedResourceError: the listener is or was closed meanwhile.
+            anyio.ClosedResourceError: the listener was closed before.
         """
+        if self._closed:
+            raise anyio.ClosedResourceError
         if task_group is None:
             async with anyio.create_task_group() as own:
                 await self.serve(handler, own)
@@ -112,6 +115,11 @@ class SecureListener(Listener[SecureStream]):
             await slots.take()
             try:
                 transport = await listener.accept()
+            except anyio.ClosedResourceError:
+                slots.give_all()
+                if not self._closed:
+                    raise
+                return
             except BaseException:
                 slots.give_all()
                 raise
@@ -169,6 +177,7 @@ class SecureListener(Listener[SecureStream]):
 
     async def aclose(self) -> None:
         """Stop listening; connections that were accepted go on."""
+        self._closed = True
         for listener in self._listeners:
             await listener.aclose()
 
@@ -211,7 +220,7 @@ def without_own(error: Exception, stream: SealedStream) -> Exception | None:
     group = _as_group(error)
     if group is None:
         return error
-    found: Any = group.split(stream.has_raised)
+    found: Any = group.split(lambda one: stream.has_raised(one))  # a bound method is refused before Python 3.13
     return _as_group(found[1])
 
 

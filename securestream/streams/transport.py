@@ -288,12 +288,16 @@ class TcpListener(Listener[TcpStream]):
             task_group.start_soon(handler, stream)
 
     async def aclose(self) -> None:
-        """Stop listening."""
+        """Stop listening; whoever waits in `accept` gets `anyio.ClosedResourceError`."""
+        self.close()
+        await checkpoint()
+
+    def close(self) -> None:
+        """`aclose` without a checkpoint."""
         if not self._closed:
             self._closed = True
             self._ready.close()
             self._socket.close()
-        await checkpoint()
 
 
 def _adopt(raw: socket.socket) -> TcpStream:

@@ -163,3 +163,10 @@ async def receive_all(stream: ByteStream) -> bytes:
             octets += await stream.receive()
     except anyio.EndOfStream:
         return bytes(octets)
+
+
+def below(stream: ByteStream) -> TcpStream:
+    """The transport below a secure stream, for a test that plays a peer of its own."""
+    transport = getattr(stream, "_transport", None)
+    assert isinstance(transport, TcpStream)
+    return transport

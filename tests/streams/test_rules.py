@@ -27,11 +27,11 @@ from securestream.options import ContextFlags, Protection
 from securestream.provider import TargetName
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.negotiate import NegotiateStream
-from securestream.streams.transport import TcpStream
 from tests.streams.pairs import (
     SEALED,
     Foreign,
     PairMaker,
+    below,
     both,
     closing,
     negotiate_over,
@@ -268,7 +268,7 @@ async def test_nobody_may_allow_more_attempts_than_three() -> None:
 async def test_an_end_inside_a_frame_is_no_proper_end(make: PairMaker) -> None:
     one, other = await make()
     async with closing(one, other):
-        transport = _below(one)
+        transport = below(one)
         await transport.send(b"\x17\x03\x03\x00\x40cut off" if make is tls_pair else b"\x40\0\0\0cut off")
         await transport.send_eof()
         with pytest.raises(anyio.BrokenResourceError):
@@ -281,12 +281,12 @@ async def test_tls_without_close_notify_is_broken_unless_told_otherwise() -> Non
     one, other = await tls_pair()
     async with closing(one, other):
         assert other.extra(SecurityAttribute.closure_authenticated)
-        await _below(one).send_eof()
+        await below(one).send_eof()
         with pytest.raises(anyio.BrokenResourceError):
             await other.receive()
     one, other = await tls_over(*await tcp_pair(), standard_compatible=False)
     async with closing(one, other):
-        await _below(one).send_eof()
+        await below(one).send_eof()
         with pytest.raises(anyio.EndOfStream):
             await other.receive()
         assert not other.extra(SecurityAttribute.closure_authenticated)
@@ -368,7 +368,7 @@ async def test_a_frame_without_plaintext_is_passed_over() -> None:
     one, other = await negotiate_pair()
     async with closing(one, other):
         sealed = one.extra(SecurityAttribute.context).wrap(b"")
-        await _below(one).send(len(sealed).to_bytes(4, "little") + sealed)
+        await below(one).send(len(sealed).to_bytes(4, "little") + sealed)
         await one.send(b"something")
         assert await other.receive() == b"something"
 
@@ -443,8 +443,8 @@ async def test_a_damaged_frame_ends_the_connection(position: int) -> None:
         sealed = one.extra(SecurityAttribute.context).wrap(b"data")
         frame = bytearray(len(sealed).to_bytes(4, "little") + sealed)
         frame[position] ^= 0x10
-        await _below(one).send(bytes(frame))
-        await _below(one).send_eof()
+        await below(one).send(bytes(frame))
+        await below(one).send_eof()
         assert await other.receive() == b"before"
         with pytest.raises((ContextError, FramingError, anyio.BrokenResourceError)):
             await other.receive()
@@ -459,7 +459,7 @@ async def test_data_before_damage_in_one_read_is_delivered_first() -> None:
         good, bad = context.wrap(b"good"), bytearray(context.wrap(b"bad"))
         bad[-1] ^= 1
         frames = b"".join(len(sealed).to_bytes(4, "little") + bytes(sealed) for sealed in (good, bad))
-        await _below(one).send(frames)
+        await below(one).send(frames)
         assert await other.receive() == b"good"
         with pytest.raises(BadSignature):
             await other.receive()
@@ -492,7 +492,7 @@ async def test_data_in_clear_is_refused_where_encryption_was_agreed_on() -> None
     one, other = await negotiate_pair()
     async with closing(one, other):
         signed = one.extra(SecurityAttribute.context).wrap(b"in clear", encrypt=False)
-        await _below(one).send(len(signed).to_bytes(4, "little") + signed)
+        await below(one).send(len(signed).to_bytes(4, "little") + signed)
         with pytest.raises(NotEncrypted):
             await other.receive()
 
@@ -563,10 +563,3 @@ async def test_data_that_came_with_the_last_token_is_not_lost() -> None:
 async def _last_words(client: ByteStream) -> bytes:
     async with closing(client):
         return await receive_all(client)
-
-
-def _below(stream: ByteStream) -> TcpStream:
-    """The wire below a secure stream, for a test that plays a peer of its own."""
-    transport = getattr(stream, "_transport", None)
-    assert isinstance(transport, TcpStream)
-    return transport
