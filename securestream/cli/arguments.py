@@ -139,6 +139,11 @@ def _connect(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--listen", type=_address, metavar="HOST:PORT", help="be the client end of a tunnel: one connection for each"
     )
+    command.add_argument(
+        "--share-identity",
+        action="store_true",
+        help="--listen beyond this machine: whoever can reach the port acts as --user, unauthenticated and in clear",
+    )
 
 
 def _accounts(command: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from securestream.cli.serve import detail_of, remote_address, tell_ready
 from securestream.cli.setup import NAME_OF, SENTENCE_OF, check_initiator, client_credential, level_of, package_of
 from securestream.cli.splice import leaves, splice
 from securestream.cli.stdio import StandardStream
+from securestream.errors import UsageError
 from securestream.options import Role
 from securestream.principal import Principal
 from securestream.provider import SecurityPackage
@@ -29,6 +30,10 @@ def connect(asked: Namespace, report: Report) -> int:
         UsageError: the arguments cannot work together.
         HandshakeError, PeerRefused, PeerGone, ContextError, FramingError, OSError: the connection failed.
     """
+    if asked.listen is not None and not asked.listen.is_loopback and not asked.share_identity:
+        raise UsageError(
+            f"whoever can reach {asked.listen} would act in your name: listen on 127.0.0.1, or give --share-identity"
+        )
     asked.ntlm_mic = "required"
     client = Client(asked, package_of(asked, Role.INITIATOR), report)
     status, caught = run_until_signal(client.tunnel if asked.listen else client.copy, asked.backend)

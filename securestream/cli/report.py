@@ -64,10 +64,6 @@ class Report:
         """Tell of an event on the output."""
         self._print(self._out, event, sentence, facts)
 
-    def note(self, event: str, sentence: str, **facts: object) -> None:
-        """Tell of an event on the error output."""
-        self._print(self._err, event, sentence, facts)
-
     def detail(self, event: str, sentence: str, **facts: object) -> None:
         """Tell of an event that people want to see only with ``--verbose``, and machines always."""
         if self.verbose or self._json:
@@ -95,8 +91,10 @@ class Report:
             line = json.dumps({"event": event, "time": moment, **facts}, default=str)
         else:
             line = printable(sentence)
+        encoding = getattr(file, "encoding", None) or "utf-8"
         try:
-            print(line, file=file, flush=True)
+            # A terminal that cannot show a name shows its escapes.
+            print(line.encode(encoding, "backslashreplace").decode(encoding), file=file, flush=True)
         except BrokenPipeError:
             # Whoever read has gone; what is served does not end for that.
             return

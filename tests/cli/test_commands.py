@@ -44,6 +44,8 @@ CONNECT = ("connect", "127.0.0.1:1", "--package")
         (("serve", "files.example:0", "--package", "ntlm", "--exec", "p", "--accounts", "STORE"), "--allow PRINCIPAL"),
         ((*CONNECT, "ntlm"), "Password"),
         ((*CONNECT, "ntlm", "--user", "alice", "--certificate", "c"), "not both"),
+        ((*CONNECT, "ntlm", "--user", "alice", "--listen", "0.0.0.0:0"), "--share-identity"),
+        ((*CONNECT, "ntlm", "--user", "alice", "--listen", "[::]:0"), "--share-identity"),
         ((*CONNECT, "schannel", "--level", "none"), "always encrypts"),
         ((*CONNECT, "ntlm", "--user", "alice", "--password-file", "/nonexistent/file"), "/nonexistent/file"),
         ((*SERVE, "schannel", "--echo", "--certificate", "CA"), "key"),

@@ -46,6 +46,12 @@ def test_machines_get_one_object_a_line() -> None:
     )
 
 
+def test_a_terminal_that_cannot_show_a_name_shows_its_escapes() -> None:
+    octets = io.BytesIO()
+    Report(io.TextIOWrapper(octets, encoding="ascii")).say("connection", "\u00e5lice")
+    assert octets.getvalue() == b"\\xe5lice\n"
+
+
 def test_steps_are_shown_only_when_asked_for() -> None:
     err = io.StringIO()
     Report(io.StringIO(), err).step("a step")
