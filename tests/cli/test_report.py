@@ -48,7 +48,8 @@ def test_machines_get_one_object_a_line() -> None:
 
 def test_a_terminal_that_cannot_show_a_name_shows_its_escapes() -> None:
     octets = io.BytesIO()
-    Report(io.TextIOWrapper(octets, encoding="ascii")).say("connection", "\u00e5lice")
+    terminal = io.TextIOWrapper(octets, encoding="ascii")
+    Report(terminal).say("connection", "\u00e5lice")
     assert octets.getvalue() == b"\\xe5lice\n"
 
 
