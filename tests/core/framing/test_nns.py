@@ -200,4 +200,4 @@ def test_error_frames_of_the_captures_are_written_the_same(shared: Path) -> None
                 seen.add(event.code)
             elif event.kind is TokenKind.DONE:
                 break
-    assert {1790, 0x8009030C} <= seen
+    assert {1790, 0x80090304} <= seen
