@@ -12,6 +12,8 @@ HANDSHAKE = 22
 CLIENT_HELLO = 1
 SERVER_NAME = 0
 ALPN = 16
+SUPPORTED_VERSIONS = 43
+TLS_1_3 = b"\3\4"
 LONGEST = 65536
 """Octets that are looked at; a longer ClientHello is the engine's to refuse."""
 
@@ -23,10 +25,17 @@ class ClientHello:
     Args:
         server_name: the SNI name in lower case, or `None`.
         alpn: the offered protocols; `None` where the extension is absent.
+        session_id: whether it names a session, which TLS 1.2 may resume (RFC 5246 7.3); to TLS 1.3 that says nothing.
+        modern: whether it offers TLS 1.3.
     """
 
     server_name: str | None = None
     alpn: tuple[str, ...] | None = None
+    session_id: bool = False
+    modern: bool = False
+
+
+_UNREADABLE = ClientHello(session_id=True)
 
 
 class _Malformed(Exception):
@@ -60,34 +69,57 @@ class _Reader:
         return self.take(len(self._data) - self._at)
 
 
+class HelloReader:
+    """Reads a ClientHello from however many pieces. Each octet is looked at once: a peer that dribbles gains nothing.
+
+    `received` is all that came, for the engine.
+    """
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self._at = 0
+        self._message = bytearray()
+
+    def feed(self, data: bytes) -> ClientHello | None:
+        """What the ClientHello asks for; `None` when more octets are needed to tell."""
+        received, message = self.received, self._message
+        received += data
+        while not self._is_whole():
+            header = received[self._at : self._at + 5]
+            if (header and header[0] != HANDSHAKE) or (message and message[0] != CLIENT_HELLO):
+                return _UNREADABLE
+            if len(received) > LONGEST:
+                return _UNREADABLE
+            end = self._at + 5 + int.from_bytes(header[3:5], "big")
+            if len(header) < 5 or len(received) < end:
+                return None
+            if end == self._at + 5:
+                return _UNREADABLE
+            message += received[self._at + 5 : end]
+            self._at = end
+        try:
+            return _parse(_Reader(bytes(message[4 : 4 + int.from_bytes(message[1:4], "big")])))
+        except (_Malformed, UnicodeDecodeError):
+            return _UNREADABLE
+
+    def _is_whole(self) -> bool:
+        message = self._message
+        return len(message) >= 4 and len(message) >= 4 + int.from_bytes(message[1:4], "big")
+
+
 def read_client_hello(data: bytes) -> ClientHello | None:
     """What the ClientHello at the beginning of `data` asks for; `None` when more octets are needed to tell."""
-    message = bytearray()
-    at = 0
-    while len(message) < 4 or len(message) < 4 + int.from_bytes(message[1:4], "big"):
-        header = data[at : at + 5]
-        if (header and header[0] != HANDSHAKE) or (message and message[0] != CLIENT_HELLO) or len(data) > LONGEST:
-            return ClientHello()
-        length = int.from_bytes(header[3:5], "big")
-        if len(header) < 5 or len(data) < at + 5 + length:
-            return None
-        message += data[at + 5 : at + 5 + length]
-        at += 5 + length
-        if not length:
-            return ClientHello()
-    try:
-        return _parse(_Reader(bytes(message[4 : 4 + int.from_bytes(message[1:4], "big")])))
-    except (_Malformed, UnicodeDecodeError):
-        return ClientHello()
+    return HelloReader().feed(data)
 
 
 def _parse(hello: _Reader) -> ClientHello:
     hello.take(2 + 32)  # legacy_version, random
-    hello.vector(1)  # legacy_session_id
+    session_id = bool(hello.vector(1))
     hello.vector(2)  # cipher_suites
     hello.vector(1)  # legacy_compression_methods
     name: str | None = None
     alpn: tuple[str, ...] | None = None
+    modern = False
     extensions = hello.vector(2) if hello else _Reader(b"")
     while extensions:
         kind, body = extensions.number(2), extensions.vector(2)
@@ -95,7 +127,10 @@ def _parse(hello: _Reader) -> ClientHello:
             name = _server_name(body)
         elif kind == ALPN:
             alpn = tuple(_protocols(body))
-    return ClientHello(name, alpn)
+        elif kind == SUPPORTED_VERSIONS:
+            versions = body.vector(1).rest()
+            modern = TLS_1_3 in (versions[at : at + 2] for at in range(0, len(versions), 2))
+    return ClientHello(name, alpn, session_id, modern)
 
 
 def _server_name(body: _Reader) -> str | None:

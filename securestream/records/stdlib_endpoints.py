@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from securestream.credentials import Certificate
-from securestream.errors import TargetUnknown, Unsupported, UsageError
+from securestream.errors import ErrorKind, HandshakeError, TargetUnknown, Unsupported, UsageError
 from securestream.options import Role
+from securestream.records.base import TlsSession
 from securestream.records.client_hello import ClientHello
 from securestream.records.endpoints import (
     OwnCertificate,
@@ -191,7 +192,7 @@ def adopt_context(context: ssl.SSLContext, settings: TlsSettings, role: Role) ->
                     'say verify="none" if that is meant'
                 )
             context.hostname_checks_common_name = False
-    elif context.verify_mode != ssl.CERT_NONE:
+    elif context.verify_mode != ssl.CERT_NONE or not settings.resumption:
         _without_tickets(context)
 
 
@@ -308,22 +309,27 @@ class StdlibServer(Reloaded[_ServerState]):
             state.plain[index] = make_context(self._settings, Role.ACCEPTOR, credential, tickets=False)
         return state.plain[index]
 
-    def _context(self, state: _ServerState, own: OwnCertificate, name: str | None, *, serves: bool) -> ssl.SSLContext:
+    def _context(self, state: _ServerState, own: OwnCertificate, hello: ClientHello, *, serves: bool) -> ssl.SSLContext:
         index = state.own.index(own)
-        key = (index, name)
+        key = (index, hello.server_name)
         if key in state.contexts:
             return state.contexts[key]
         if not serves or not self._settings.resumption or len(state.contexts) >= MAX_NAMES:
+            if self._may_resume(hello):  # `ssl` cannot switch OpenSSL's own cache off, which knows TLS 1.2's IDs
+                return make_context(self._settings, Role.ACCEPTOR, own.credential, tickets=False)
             return self._plain(state, index)
         made = make_context(self._settings, Role.ACCEPTOR, own.credential)
         return state.contexts.setdefault(key, made)
+
+    def _may_resume(self, hello: ClientHello) -> bool:
+        return hello.session_id and not (hello.modern and self._settings.maximum_version == "TLSv1.3")
 
     def connection(self, hello: ClientHello) -> StdlibConnection:
         """A new connection for a client that asks for `hello`."""
         state = self.current()
         own, serves = choose(state.own, hello.server_name)
         return StdlibConnection(
-            self._context(state, own, hello.server_name, serves=serves),
+            self._context(state, own, hello, serves=serves),
             Role.ACCEPTOR,
             alpn=self._settings.alpn,
             server_name=hello.server_name,
@@ -346,7 +352,7 @@ class ContextServer:
         self._context = context
         self._settings = settings
         self._own_certificate = own_certificate
-        self._judge = Recheck.of(settings)
+        self._recheck = Recheck.of(settings)
 
     def connection(self, hello: ClientHello) -> StdlibConnection:
         """A new connection for a client that asks for `hello`."""
@@ -358,3 +364,13 @@ class ContextServer:
             own_certificate=self._own_certificate,
             judge=self._judge,
         )
+
+    def _judge(self, session: TlsSession) -> None:
+        """OpenSSL's own cache, which no context of `ssl` can do without, resumes TLS 1.2 sessions by their IDs."""
+        self._recheck(session)
+        if session.resumed and self._context.verify_mode != ssl.CERT_NONE:
+            raise HandshakeError(
+                "a session was resumed by its ID, and the revocation lists of a context handed in cannot be asked "
+                "again: give Schannel the lists and authorities in place of a context",
+                kind=ErrorKind.REVOCATION_UNKNOWN,
+            )

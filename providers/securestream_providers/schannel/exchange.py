@@ -10,7 +10,7 @@ from securestream.options import Options, Protection
 from securestream.provider import Effect, Exchange
 from securestream.records.alerts import NO_APPLICATION_PROTOCOL, alert_record
 from securestream.records.base import HandshakeCompleted, RecordConnection
-from securestream.records.client_hello import ClientHello, read_client_hello
+from securestream.records.client_hello import ClientHello, HelloReader
 
 
 def run(
@@ -49,12 +49,10 @@ def _require_protection(connection: RecordConnection, options: Options) -> None:
 
 def listen_for_hello() -> Generator[Effect[Any], Any, tuple[ClientHello, bytes]]:
     """Receive until the ClientHello tells which name and protocols are asked for; give it, and all that came."""
-    received = bytearray()
-    while True:
-        received += yield from Exchange(None)
-        hello = read_client_hello(bytes(received))
-        if hello is not None:
-            return hello, bytes(received)
+    reader = HelloReader()
+    while (hello := reader.feed((yield from Exchange(None)))) is None:
+        pass
+    return hello, bytes(reader.received)
 
 
 def require_alpn(hello: ClientHello, ours: tuple[str, ...]) -> None:
