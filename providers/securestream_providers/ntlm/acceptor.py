@@ -60,6 +60,7 @@ _FROM_US: Final = (
     AvId.TIMESTAMP,
 )
 """AV pairs that a client repeats as it got them."""
+_FIXED: Final = ((AvId.FLAGS, 4), (AvId.CHANNEL_BINDINGS, 16))
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,6 +164,11 @@ def _read(policy: Policy, offered: int, received: bytes, options: Options) -> _R
         if blob.response_type != 1 or blob.highest_type != 1:
             raise MalformedMessage("the NTLMv2 response is of an unknown type")
         pairs = unpack_pairs(blob.pairs, options.limits.av_pairs)
+        for (
+            identifier,
+            size,
+        ) in _FIXED:  # here, since after the password proof a malformed one would tell that it is right
+            fixed_pair(pairs, identifier, size)
     return _Response(message, flags, kind, pairs)
 
 

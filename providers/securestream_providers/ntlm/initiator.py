@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from securestream.credentials import Anonymous, Credential, NtHash, Password, find_form
-from securestream.errors import NoCredentials, QualityNotMet, Unsupported
+from securestream.errors import MalformedMessage, NoCredentials, QualityNotMet, Unsupported
 from securestream.options import Options, Role
 from securestream.principal import unauthenticated
 from securestream.provider import Established, Exchange, Handshake, TargetName
@@ -37,6 +37,9 @@ from securestream_providers.ntlm.policy import Policy
 
 _OURS: Final = (AvId.FLAGS, AvId.TARGET_NAME, AvId.CHANNEL_BINDINGS)
 """AV pairs that are never taken over from a server (SECURITY: NTLM)."""
+
+_LONGEST_TARGET_INFO: Final = 32768
+"""The response repeats it beside our own pairs, and neither a payload nor a frame carries more than 65535 octets."""
 
 _FROM_SERVER: Final = Flag.TARGET_INFO
 """Flags that an acceptor adds to what was offered, and that stay in the session."""
@@ -165,6 +168,8 @@ def _answer_v2(
 ) -> _Answer:
     """The NTLMv2 response ([MS-NLMP] 3.1.5.1.2, 3.3.2)."""
     announced = challenge.flags & Flag.TARGET_INFO and challenge.target_info  # else to be ignored (2.2.1.2)
+    if announced and len(announced) > _LONGEST_TARGET_INFO:
+        raise MalformedMessage(f"the server's target information has more than {_LONGEST_TARGET_INFO} octets")
     pairs = unpack_pairs(announced, options.limits.av_pairs) if announced else {}
     timestamp = fixed_pair(pairs, AvId.TIMESTAMP, 8)
     # A timestamp obliges us to send a MIC and no LMv2 response. Where the server sent none we send a MIC all the same

@@ -256,6 +256,8 @@ class ExchangedHalf(ExtendedHalf):
         if type(token) is not bytes:
             token = bytes(token)
         number = self.sequence
+        if number > 0xFFFFFFFF:
+            self.begin(None)
         sequence = token[12:16]
         if token[:4] != VERSION or sequence != number.to_bytes(4, "little"):
             self.check(token[:SIGNATURE_SIZE], None)
