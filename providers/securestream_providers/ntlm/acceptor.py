@@ -27,7 +27,7 @@ from securestream.errors import (
 from securestream.options import BindingPolicy, Options, Role
 from securestream.principal import NameType, Principal
 from securestream.provider import Established, Exchange, Handshake
-from securestream.redaction import Redacted, Secret
+from securestream.redaction import Secret
 from securestream.wire.times import to_filetime
 from securestream_providers.ntlm import crypto
 from securestream_providers.ntlm.context import NAME, NtlmContext
@@ -51,30 +51,31 @@ from securestream_providers.ntlm.messages import (
 from securestream_providers.ntlm.policy import Policy
 
 _DENIED: Final = ErrorKind.LOGON_DENIED
-_FROM_US: Final = (
+_RELAYED: Final = "the client answered the challenge of another server: this is a relay"
+_NAMES: Final = (
     AvId.NB_COMPUTER_NAME,
     AvId.NB_DOMAIN_NAME,
     AvId.DNS_COMPUTER_NAME,
     AvId.DNS_DOMAIN_NAME,
     AvId.DNS_TREE_NAME,
-    AvId.TIMESTAMP,
 )
-"""AV pairs that a client repeats as it got them."""
+"""AV pairs that a client repeats as it got them, beside the timestamp."""
 _FIXED: Final = ((AvId.FLAGS, 4), (AvId.CHANNEL_BINDINGS, 16))
+"""AV pairs whose length is fixed."""
 
 
-@dataclass(frozen=True, repr=False)
-class _Asked(Redacted):
+@dataclass(repr=False, slots=True)
+class _Asked:
     """What the acceptor sent."""
 
     octets: bytes
     flags: int
     server_challenge: bytes
-    pairs: AvPairs
+    timestamp: bytes
 
 
-@dataclass(frozen=True, repr=False)
-class _Response(Redacted):
+@dataclass(repr=False, slots=True)
+class _Response:
     """What the client answered with."""
 
     message: Authenticate
@@ -100,7 +101,7 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
         raise UsageError("BindingPolicy.ALWAYS needs the channel bindings of the acceptor's own channel")
     negotiate = b""
     if policy.datagram:
-        agreed = policy.offer(options.wanted, Role.ACCEPTOR)
+        agreed = policy.offer(options, Role.ACCEPTOR)
     else:
         negotiate = yield from Exchange()
         agreed = policy.agree(Negotiate.unpack(negotiate).flags)
@@ -126,7 +127,7 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
         )
     session_key = _session_key(response, asked, logon)
     mic = _check_mic(policy, response, session_key, (negotiate, asked.octets, received))
-    _check_repeated(response, asked)
+    _check_repeated(policy, response, asked)
     _check_target(policy, response)
     bound = _check_bindings(response, options)
     anonymous = response.kind is ResponseKind.ANONYMOUS
@@ -142,10 +143,10 @@ def _challenge(policy: Policy, agreed: int, options: Options) -> _Asked:
         flags |= Flag.TARGET_TYPE_DOMAIN if policy.names.domain else Flag.TARGET_TYPE_SERVER
         target = policy.encode(policy.names.target, flags)
     timestamp = to_filetime(options.clock()).to_bytes(8, "little")
-    pairs = (*policy.names.pairs, (AvId.TIMESTAMP, timestamp))
+    pairs = policy.names.packed + pack_pairs(((AvId.TIMESTAMP, timestamp),))
     server_challenge = options.random(8)
-    octets = Challenge(target, flags, server_challenge, target_info=pack_pairs(pairs)).pack()
-    return _Asked(octets, flags, server_challenge, dict(pairs))
+    octets = Challenge(target, flags, server_challenge, target_info=pairs).pack()
+    return _Asked(octets, flags, server_challenge, timestamp)
 
 
 def _read(policy: Policy, offered: int, received: bytes, options: Options) -> _Response:
@@ -164,10 +165,7 @@ def _read(policy: Policy, offered: int, received: bytes, options: Options) -> _R
         if blob.response_type != 1 or blob.highest_type != 1:
             raise MalformedMessage("the NTLMv2 response is of an unknown type")
         pairs = unpack_pairs(blob.pairs, options.limits.av_pairs)
-        for (
-            identifier,
-            size,
-        ) in _FIXED:  # here, since after the password proof a malformed one would tell that it is right
+        for identifier, size in _FIXED:  # now: after the password proof, a malformed one would tell that it is right
             fixed_pair(pairs, identifier, size)
     return _Response(message, flags, kind, pairs)
 
@@ -248,12 +246,15 @@ def _check_mic(policy: Policy, response: _Response, session_key: bytes, transcri
     return True
 
 
-def _check_repeated(response: _Response, asked: _Asked) -> None:
+def _check_repeated(policy: Policy, response: _Response, asked: _Asked) -> None:
     """What the client repeats of our CHALLENGE must be ours: an answer to another server's is a relayed one."""
-    for identifier in _FROM_US:
-        repeated = response.pairs.get(identifier)
-        if repeated is not None and repeated != asked.pairs.get(identifier):
-            raise Downgrade("the client answered the challenge of another server: this is a relay", told=_DENIED)
+    names, pairs = policy.names.by_id, response.pairs
+    for identifier in _NAMES:
+        repeated = pairs.get(identifier)
+        if repeated is not None and repeated != names.get(identifier):
+            raise Downgrade(_RELAYED, told=_DENIED)
+    if pairs.get(AvId.TIMESTAMP, asked.timestamp) != asked.timestamp:
+        raise Downgrade(_RELAYED, told=_DENIED)
 
 
 def _check_target(policy: Policy, response: _Response) -> None:

@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Final, Literal, TypeAlias
 
 from securestream.errors import Unsupported, UsageError
-from securestream.options import ContextFlags, Role
+from securestream.options import ContextFlags, Options, Protection, Role
 from securestream.provider import TargetName
 from securestream_providers.ntlm.crypto import checked_codec, key_bits, utf16
-from securestream_providers.ntlm.messages import AvId, Flag
+from securestream_providers.ntlm.messages import AvId, Flag, pack_pairs
 
 Demand: TypeAlias = Literal["required", "optional", "off"]
 
@@ -59,6 +59,16 @@ class ServerNames:
         required = (AvId.NB_DOMAIN_NAME, AvId.NB_COMPUTER_NAME)
         return tuple((identifier, utf16(name)) for identifier, name in names if name or identifier in required)
 
+    @cached_property
+    def packed(self) -> bytes:
+        """The AV pairs of these names as octets, without the EOL pair: others follow them."""
+        return pack_pairs(self.pairs)[:-4]
+
+    @cached_property
+    def by_id(self) -> dict[int, bytes]:
+        """The AV pairs of these names by identifier."""
+        return dict(self.pairs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
@@ -78,8 +88,8 @@ class Policy:
     allow_anonymous: bool = False
     names: ServerNames = field(default_factory=ServerNames)
     workstation: str = ""
-    _offers: dict[tuple[ContextFlags, Role], int] = field(
-        default_factory=dict[tuple[ContextFlags, Role], int], init=False, repr=False, compare=False
+    _offers: dict[tuple[ContextFlags, Protection, Role], int] = field(
+        default_factory=dict[tuple[ContextFlags, Protection, Role], int], init=False, repr=False, compare=False
     )
     _sufficient: set[int] = field(default_factory=set[int], init=False, repr=False, compare=False)
 
@@ -99,17 +109,17 @@ class Policy:
 
     # --- flags -------------------------------------------------------------------------------------------------------
 
-    def offer(self, wanted: ContextFlags, role: Role) -> int:
+    def offer(self, options: Options, role: Role) -> int:
         """What an initiator, or a datagram acceptor, is ready for.
 
         Args:
-            wanted: the features asked for.
+            options: the features asked for.
             role: which of the two.
         """
-        key = (wanted, role)
+        key = (options.flags, options.protection, role)
         found = self._offers.get(key)
         if found is None:
-            found = self._offers[key] = self._offer(wanted, role)
+            found = self._offers[key] = self._offer(options.wanted, role)
         return found
 
     def _offer(self, wanted: ContextFlags, role: Role) -> int:
