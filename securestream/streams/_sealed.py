@@ -23,6 +23,7 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from securestream.errors import ContextError, FramingError, PeerRefused, SecureStreamError
+from securestream.provider import Buffer
 from securestream.streams.attributes import attributes_of
 from securestream.streams.transport import READ_SIZE, TcpStream
 
@@ -31,6 +32,9 @@ FLUSH_SIZE = 262144
 
 FAREWELL_SECONDS = 0.05
 """What the last octets of a closing stream may take on a transport that cannot send without waiting."""
+
+_LARGE = 16384
+"""A part of this size is worth a call of `receive` of its own."""
 
 _ENDS = (anyio.EndOfStream, anyio.BrokenResourceError, ContextError, FramingError, PeerRefused)
 
@@ -107,7 +111,7 @@ class SealedStream(ByteStream):
         """`data`, at most `FLUSH_SIZE` octets, as it goes on the wire."""
 
     @abstractmethod
-    def _unseal(self, data: bytes) -> None:
+    def _unseal(self, data: Buffer) -> None:
         """Take in what the transport gave: `_deliver` the plaintext, or `_end` the stream."""
 
     @abstractmethod
@@ -205,15 +209,22 @@ class SealedStream(ByteStream):
 
     async def _fill(self) -> None:
         """Read once and unseal all that came."""
+        transport = self._transport
         try:
-            data = await self._transport.receive(READ_SIZE)
+            if isinstance(transport, TcpStream):
+                await transport.receive_with(self._take_octets)
+                return
+            data = await transport.receive(READ_SIZE)
         except anyio.EndOfStream:
             data = b""
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._break()
             self._check_closed()
             raise
-        self._take_in(self._unseal_end if not data else partial(self._unseal, data))
+        self._take_octets(data)
+
+    def _take_octets(self, data: Buffer) -> None:
+        self._take_in(partial(self._unseal, data) if data else self._unseal_end)
 
     def _take_in(self, unseal: Callable[[], None]) -> None:
         """Unseal; a refusal comes after what was unsealed before it."""
@@ -232,7 +243,7 @@ class SealedStream(ByteStream):
         raise ending
 
     def _take(self, max_bytes: int) -> bytes:
-        """Up to `max_bytes` of the plaintext at hand; what fits as it is, is not copied."""
+        """Up to `max_bytes` of the plaintext at hand; only small parts are joined, large ones are given as they are."""
         plain = self._plain
         assert plain is not None  # noqa: S101 - the callers have looked
         first = plain.popleft()
@@ -240,13 +251,13 @@ class SealedStream(ByteStream):
             view = memoryview(first)
             plain.appendleft(view[max_bytes:])
             return bytes(view[:max_bytes])
-        if not plain or len(first) + len(plain[0]) > max_bytes:
+        if not plain or len(first) >= _LARGE or len(first) + len(plain[0]) > max_bytes:
             if not plain:
                 self._plain = None
             return bytes(first)
         parts = [first]
         room = max_bytes - len(first)
-        while plain and len(plain[0]) <= room:
+        while plain and len(plain[0]) <= min(room, _LARGE):
             part = plain.popleft()
             room -= len(part)
             parts.append(part)

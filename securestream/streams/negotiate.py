@@ -16,7 +16,7 @@ from securestream.errors import FramingError, NotEncrypted, UsageError
 from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
 from securestream.framing.nns import NnsFraming
 from securestream.options import BindingPolicy, Options, Protection, Role
-from securestream.provider import SecurityContext, SecurityPackage, TargetName
+from securestream.provider import Buffer, SecurityContext, SecurityPackage, TargetName
 from securestream.streams._handshake import (
     HANDSHAKE_TIMEOUT,
     CredentialArgument,
@@ -172,7 +172,7 @@ class NegotiateStream(SealedStream):
             parts += (header(len(sealed)), sealed)
         return b"".join(parts)
 
-    def _unseal(self, data: bytes) -> None:
+    def _unseal(self, data: Buffer) -> None:
         self._framing.receive_data(data)
         self._take_events()
 

@@ -16,7 +16,7 @@ from securestream.drive import Services
 from securestream.errors import SecureStreamError, Unsupported, UsageError
 from securestream.framing.raw import RawFraming
 from securestream.options import ContextFlags, Options, Protection, Role
-from securestream.provider import Established, SecurityContext, SecurityPackage
+from securestream.provider import Buffer, Established, SecurityContext, SecurityPackage
 from securestream.records.base import PeerClosed, PlainData, RecordConnection
 from securestream.streams._handshake import (
     HANDSHAKE_TIMEOUT,
@@ -32,6 +32,9 @@ from securestream.streams.transport import loop_buffer
 _FLAGS = (
     ContextFlags.CONFIDENTIALITY | ContextFlags.INTEGRITY | ContextFlags.REPLAY | ContextFlags.SEQUENCE
 )  # what every TLS record has (RFC 8446 5)
+
+_PART = 65536
+"""Octets of plaintext unsealed into one part. Larger ones would cost fresh pages of memory each time."""
 
 
 class TlsStream(SealedStream):
@@ -49,7 +52,7 @@ class TlsStream(SealedStream):
         self._target = settings.target
         self._standard_compatible = settings.standard_compatible
         self._closure: PeerClosed | None = None
-        self._scratch = loop_buffer()
+        self._scratch = loop_buffer()[:_PART]
         self._take_in(lambda: self._unseal(leftover))  # data may have come with the last flight
 
     @classmethod
@@ -166,10 +169,10 @@ class TlsStream(SealedStream):
         self._connection.send(data)
         return self._connection.data_to_send()
 
-    def _unseal(self, data: bytes) -> None:
+    def _unseal(self, data: Buffer) -> None:
         connection = self._connection
         if data:
-            connection.receive_data(data)
+            connection.receive_data(data)  # a copy: `data` may be the buffer that is written to next
         scratch = self._scratch
         while count := connection.read_into(scratch):
             self._deliver(bytes(scratch[:count]))

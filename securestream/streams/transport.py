@@ -10,7 +10,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
@@ -18,6 +18,8 @@ from anyio.lowlevel import RunVar, checkpoint
 
 from securestream.provider import Buffer
 from securestream.streams._readiness import readiness_of
+
+T = TypeVar("T")
 
 READ_SIZE = 262144
 """Octets read at once; one buffer of this size belongs to each event loop."""
@@ -89,20 +91,46 @@ class TcpStream(ByteStream):
         """
         if max_bytes < 1:
             raise ValueError("max_bytes must be positive")
+        data = await self._read(lambda: self._try_receive(max_bytes), self._keep)
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    async def receive_with(self, take: Callable[[memoryview], object]) -> None:
+        """Read once and call `take` with what came, in the same turn of the event loop; with nothing at the end.
+
+        For streams on top that need no copy: the view is valid during the call only. Raises as `receive`. Cancellation
+        loses nothing: what was read was taken.
+        """
+
+        def attempt() -> bool | None:
+            if self._unread:
+                data, self._unread = self._unread, b""
+                take(memoryview(data))
+                return True
+            count = self._try_read(READ_SIZE)
+            if count is None:
+                return None
+            take(self._buffer[:count])
+            return True
+
+        await self._read(attempt, _nothing)
+
+    async def _read(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
         if self._reading:
             raise anyio.BusyResourceError("reading from")
         self._reading = True
         try:
             await self._ready.enter()
-            data = self._try_receive(max_bytes)
-            if data is None:
-                data = await self._ready.until_readable(lambda: self._try_receive(max_bytes), self._keep)
-            else:
-                try:
-                    await self._ready.leave()
-                except BaseException:  # a native cancellation, which no shield holds back
-                    self._keep(data)
-                    raise
+            result = attempt()
+            if result is None:
+                return await self._ready.until_readable(attempt, keep)
+            try:
+                await self._ready.leave()
+            except BaseException:  # a native cancellation, which no shield holds back
+                keep(result)
+                raise
+            return result
         except anyio.ClosedResourceError:
             await self._ready.leave()
             raise
@@ -111,22 +139,21 @@ class TcpStream(ByteStream):
             raise self._lost(error) from error
         finally:
             self._reading = False
-        if not data:
-            raise anyio.EndOfStream
-        return data
 
     def _try_receive(self, max_bytes: int) -> bytes | None:
-        if self._closed:
-            raise anyio.ClosedResourceError
-        if self._unread:
+        if self._unread and not self._closed:
             data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
             return data
-        buffer = self._buffer
+        count = self._try_read(max_bytes)
+        return None if count is None else bytes(self._buffer[:count])
+
+    def _try_read(self, max_bytes: int) -> int | None:
+        if self._closed:
+            raise anyio.ClosedResourceError
         try:
-            count = self._socket.recv_into(buffer, min(max_bytes, READ_SIZE))
+            return self._socket.recv_into(self._buffer, min(max_bytes, READ_SIZE))
         except (BlockingIOError, InterruptedError):
             return None
-        return bytes(buffer[:count])
 
     def _keep(self, data: bytes) -> None:
         self._unread = data + self._unread
@@ -306,6 +333,10 @@ def _adopt(raw: socket.socket) -> TcpStream:
     except BaseException:
         raw.close()
         raise
+
+
+def _nothing(_: object) -> None:
+    return None
 
 
 def _close_socket(raw: socket.socket) -> None:
