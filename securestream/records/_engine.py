@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from securestream.channel_bindings import (
     TLS_EXPORTER_LABEL,
@@ -16,6 +20,7 @@ from securestream.channel_bindings import (
 )
 from securestream.errors import (
     BadSignature,
+    ContextExpired,
     ErrorKind,
     HandshakeError,
     PeerGone,
@@ -23,6 +28,7 @@ from securestream.errors import (
     Unsupported,
     UsageError,
 )
+from securestream.fork import discard_in_child
 from securestream.options import Role
 from securestream.provider import Buffer
 from securestream.records.alerts import own_failure, received_alert, refused_by_peer, rejected_certificate
@@ -37,6 +43,23 @@ from securestream.records.base import (
 
 RECORD = 16384
 """The most plaintext that one record carries (RFC 8446 5.1)."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _alone(
+    method: Callable[Concatenate[Any, P], R],
+) -> Callable[Concatenate[Any, P], R]:
+    """One thread at a time: OpenSSL's objects stand no reader beside a writer, and `ssl` lets both in before 3.13."""
+
+    @functools.wraps(method)
+    def locked(self: EngineConnection, /, *arguments: P.args, **named: P.kwargs) -> R:
+        with self.lock:
+            return method(self, *arguments, **named)
+
+    return locked
 
 
 class WantsMore(Exception):
@@ -70,7 +93,7 @@ class _State(Enum):
 
 
 class EngineConnection(ABC):
-    """A `RecordConnection`; see there for what each method means.
+    """A `RecordConnection`; see there for what each method means. One thread may send while another receives.
 
     Args:
         role: this end's role.
@@ -101,6 +124,12 @@ class EngineConnection(ABC):
         self._end_told = False
         self._authenticated_end = False
         self._early: deque[bytes] = deque()
+        self.lock = RLock()
+        discard_in_child(self)
+
+    def discard(self) -> None:
+        """End the connection in a forked child: two processes under one key would repeat its nonces."""
+        self._failure = ContextExpired("this TLS connection belongs to the process that forked: connect again")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.role.value} {self._state.value}>"
@@ -171,12 +200,14 @@ class EngineConnection(ABC):
             raise UsageError("the TLS handshake is not complete")
         return self._session
 
+    @_alone
     def start(self) -> None:
         """Begin the handshake."""
         if self._state is _State.NEW:
             self._state = _State.HANDSHAKE
             self._advance()
 
+    @_alone
     def receive_data(self, data: Buffer) -> None:
         """Take octets from the transport."""
         if self._eof:
@@ -187,6 +218,7 @@ class EngineConnection(ABC):
         """The transport ended."""
         self._eof = True
 
+    @_alone
     def next_event(self) -> RecordEvent | None:
         """The next event, or `None` when more octets are needed."""
         self.start()
@@ -202,6 +234,7 @@ class EngineConnection(ABC):
                 return PlainData(bytes(memoryview(buffer)[:count]))
         return self._end()
 
+    @_alone
     def read_into(self, buffer: bytearray | memoryview) -> int:
         """Fill `buffer` with the plaintext of all complete records at hand."""
         if self._failure is not None:
@@ -222,6 +255,7 @@ class EngineConnection(ABC):
             filled += count
         return filled
 
+    @_alone
     def send(self, data: Buffer) -> None:
         """Encrypt application data."""
         if self._failure is not None:
@@ -237,6 +271,7 @@ class EngineConnection(ABC):
         except EngineFailure as failure:
             raise self._fail(self._translate(failure)) from failure
 
+    @_alone
     def close(self) -> None:
         """Put a close_notify out."""
         if self._closed:
@@ -252,6 +287,7 @@ class EngineConnection(ABC):
             self._after_data()
             self._shutdown()
 
+    @_alone
     def data_to_send(self) -> bytes:
         """Octets for the transport."""
         return self._drain()

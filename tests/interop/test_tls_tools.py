@@ -1,0 +1,276 @@
+"""TLS with the tools of OpenSSL and GnuTLS, both roles: data, close, truncation, and each refusal by its own kind."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from securestream.credentials import Credential
+from securestream.errors import (
+    CertificateRejected,
+    ErrorKind,
+    HandshakeError,
+    PeerRefused,
+    SecureStreamError,
+    kind_of,
+)
+from securestream.records.endpoints import Engine
+from securestream.records.settings import Version
+from securestream_providers.schannel import Schannel
+from tests.certificates import Pair
+from tests.interop.expected_tls import TABLE
+from tests.interop.matrix import Filler
+from tests.interop.peers.tls import GNUTLS, OPENSSL, ForeignTls, Setup, started
+from tests.interop.tls_ends import CA, CLIENT, LEAF, OTHER, SIZES, OurServer, call
+
+pytestmark = pytest.mark.interop
+
+ENGINES: tuple[Engine, ...] = ("stdlib", "pyopenssl")
+VERSIONS: tuple[Version, ...] = ("TLSv1.2", "TLSv1.3")
+
+engines = pytest.mark.parametrize("engine", ENGINES)
+versions = pytest.mark.parametrize("version", VERSIONS)
+
+
+@pytest.fixture(params=[OPENSSL, GNUTLS], ids=lambda peer: peer.name)
+def peer(request: pytest.FixtureRequest) -> ForeignTls:
+    """A foreign implementation."""
+    chosen: ForeignTls = request.param
+    if (wanted := chosen.missing()) is not None:
+        pytest.skip(f"{chosen.name} is not here; install {wanted}")
+    return chosen
+
+
+def fill(matrix: Filler, peer: ForeignTls, role: str, option: str, seen: str) -> None:
+    matrix.fill(TABLE, peer.name, peer.version(), role, option, seen)
+
+
+# --- the peer is the server ------------------------------------------------------------------------------------------
+
+
+@engines
+@versions
+@pytest.mark.parametrize("mutual", [False, True])
+def test_data_to_a_foreign_server(
+    peer: ForeignTls, engine: Engine, version: Version, mutual: bool, tmp_path: Path, matrix: Filler
+) -> None:
+    setup = Setup(version, LEAF, CA if mutual else None, ("echo",))
+    package = Schannel(trust=CA.pem, engine=engine, alpn=["other", "echo"])
+    credential = CLIENT.credential if mutual else None
+    with peer.server(tmp_path, setup) as (_, port), call(port, package, credential=credential) as client:
+        assert (client.session.version, client.session.alpn) == (version, "echo")
+        for size in SIZES:
+            data = peer.payload(size)
+            assert client.bounce(data) == data
+        _, trailing = client.stream.unwrap()
+        assert trailing == b""
+    fill(matrix, peer, "server", f"{version} {'mutual ' if mutual else ''}{engine}", "echoed 0 to 3000000 octets")
+
+
+REFUSED_SERVERS: dict[str, tuple[Pair, ErrorKind]] = {
+    "wrong name": (CA.leaf(["other.example"]), ErrorKind.CERTIFICATE_NAME),
+    "expired": (CA.leaf(expired=True), ErrorKind.CERTIFICATE_EXPIRED),
+    "untrusted": (OTHER.leaf(), ErrorKind.CERTIFICATE_UNTRUSTED),
+    "revoked": (LEAF, ErrorKind.CERTIFICATE_REVOKED),
+    "for clients": (CLIENT, ErrorKind.CERTIFICATE_USAGE),
+}
+
+
+@engines
+@versions
+@pytest.mark.parametrize("why", REFUSED_SERVERS)
+def test_a_foreign_server_that_we_refuse(
+    peer: ForeignTls, engine: Engine, version: Version, why: str, tmp_path: Path, matrix: Filler
+) -> None:
+    leaf, kind = REFUSED_SERVERS[why]
+    crls = [CA.crl(LEAF)] if why == "revoked" else []
+    with (
+        peer.server(tmp_path, Setup(version, leaf)) as (_, port),
+        pytest.raises(CertificateRejected) as refused,
+        call(port, Schannel(trust=CA.pem, crls=crls, engine=engine)),
+    ):
+        pass
+    assert refused.value.kind is kind
+    fill(matrix, peer, "server", f"{why}, refused", kind.name)
+
+
+@engines
+@versions
+def test_a_foreign_server_that_misses_our_certificate(
+    peer: ForeignTls, engine: Engine, version: Version, tmp_path: Path, matrix: Filler
+) -> None:
+    with (
+        peer.server(tmp_path, Setup(version, LEAF, CA)) as (_, port),
+        pytest.raises(PeerRefused) as refused,
+        call(port, Schannel(trust=CA.pem, engine=engine)) as client,
+    ):
+        client.stream.recv()
+    wanted = {"TLSv1.2": {40}, "TLSv1.3": {116}}[version]
+    if peer is GNUTLS:
+        wanted = {"TLSv1.2": {50}, "TLSv1.3": {116}}[version]  # 3.7.9 calls an empty Certificate a decode_error
+    assert refused.value.code in wanted
+    if refused.value.code == 116:
+        assert refused.value.kind is ErrorKind.CERTIFICATE_REQUIRED
+    fill(matrix, peer, "server", f"{version} missing client certificate", refused.value.kind.name)
+
+
+@engines
+def test_a_foreign_server_of_other_protocols(peer: ForeignTls, engine: Engine, tmp_path: Path, matrix: Filler) -> None:
+    with (
+        peer.server(tmp_path, Setup(own=LEAF, alpn=("theirs",))) as (_, port),
+        pytest.raises(SecureStreamError) as refused,
+        call(port, Schannel(trust=CA.pem, engine=engine, alpn=["ours"])),
+    ):
+        pass
+    assert kind_of(refused.value) is ErrorKind.ALPN_MISMATCH
+    fill(matrix, peer, "server", "no common protocol", ErrorKind.ALPN_MISMATCH.name)
+
+
+@engines
+@versions
+def test_a_foreign_server_that_is_cut_off(
+    peer: ForeignTls, engine: Engine, version: Version, tmp_path: Path, matrix: Filler
+) -> None:
+    package = Schannel(trust=CA.pem, engine=engine)
+    with peer.server(tmp_path, Setup(version, LEAF)) as (process, port), call(port, package) as client:
+        assert client.bounce(b"some text\n") == b"some text\n"
+        process.kill()
+        with pytest.raises((SecureStreamError, ConnectionError)):
+            client.stream.recv()
+    fill(matrix, peer, "server", "truncation", "refused")
+
+
+def test_a_session_with_a_foreign_server_is_resumed(peer: ForeignTls, tmp_path: Path, matrix: Filler) -> None:
+    package = Schannel(trust=CA.pem)
+    with peer.server(tmp_path, Setup(own=LEAF)) as (_, port):
+        resumed: list[bool] = []
+        for _ in range(2):
+            with call(port, package) as client:
+                assert client.bounce(b"text\n") == b"text\n"
+                resumed.append(client.session.resumed)
+                client.stream.unwrap()[0].close()
+    assert resumed == [False, True]
+    fill(matrix, peer, "server", "resumption", "resumed")
+
+
+# --- the peer is the client ------------------------------------------------------------------------------------------
+
+
+@engines
+@versions
+@pytest.mark.parametrize("mutual", [False, True])
+def test_data_from_a_foreign_client(
+    peer: ForeignTls, engine: Engine, version: Version, mutual: bool, tmp_path: Path, matrix: Filler
+) -> None:
+    setup = Setup(version, CLIENT if mutual else None, CA, ("echo",))
+    package = Schannel(trust=CA.pem, engine=engine, alpn=["echo"], client_certificates="required" if mutual else "none")
+    with OurServer(package) as server, started(peer.client(tmp_path, server.port, setup), tmp_path / "log") as process:
+        for size in SIZES[1:]:
+            data = os.urandom(size)
+            assert process.bounce(data) == data
+        process.end_input()
+        outcome = server.outcome()
+    assert outcome.error is None
+    assert outcome.closed  # by close_notify
+    assert outcome.total == sum(SIZES)
+    assert outcome.session is not None
+    assert (outcome.session.version, outcome.session.alpn) == (version, "echo")
+    assert outcome.session.server_name == "localhost"
+    assert outcome.peer is not None
+    assert outcome.peer.name == ("client.example" if mutual else "")
+    fill(matrix, peer, "client", f"{version} {'mutual ' if mutual else ''}{engine}", "echoed 1 to 3000000 octets")
+
+
+REFUSED_CLIENTS: dict[str, tuple[Pair | None, ErrorKind]] = {
+    "missing client certificate": (None, ErrorKind.CERTIFICATE_REQUIRED),
+    "expired": (CA.leaf(["c"], usage=["client"], expired=True), ErrorKind.CERTIFICATE_EXPIRED),
+    "untrusted": (OTHER.leaf(["c"], usage=["client"]), ErrorKind.CERTIFICATE_UNTRUSTED),
+    "revoked": (CLIENT, ErrorKind.CERTIFICATE_REVOKED),
+    "for servers": (CA.leaf(["c"], usage=["server"]), ErrorKind.CERTIFICATE_USAGE),
+}
+
+
+@engines
+@versions
+@pytest.mark.parametrize("why", REFUSED_CLIENTS)
+def test_a_foreign_client_that_we_refuse(
+    peer: ForeignTls, engine: Engine, version: Version, why: str, tmp_path: Path, matrix: Filler
+) -> None:
+    own, kind = REFUSED_CLIENTS[why]
+    package = Schannel(
+        trust=CA.pem, crls=[CA.crl(CLIENT)] if why == "revoked" else [], engine=engine, client_certificates="required"
+    )
+    setup = Setup(version, own, CA)
+    with (
+        OurServer(package) as server,
+        started(peer.client(tmp_path, server.port, setup), tmp_path / "log"),
+    ):
+        outcome = server.outcome()
+    assert isinstance(outcome.error, HandshakeError)
+    assert outcome.error.kind is kind
+    fill(matrix, peer, "client", f"{why}, refused", kind.name)
+
+
+REFUSED_BY_CLIENTS: dict[str, tuple[Credential, set[ErrorKind]]] = {
+    "wrong name, refused by it": (CA.leaf(["other.example"]).credential, {ErrorKind.CERTIFICATE_UNKNOWN}),
+    "expired, refused by it": (
+        CA.leaf(expired=True).credential,
+        {ErrorKind.CERTIFICATE_EXPIRED, ErrorKind.CERTIFICATE_UNKNOWN},
+    ),
+    "untrusted, refused by it": (
+        OTHER.leaf().credential,
+        {ErrorKind.CERTIFICATE_UNTRUSTED, ErrorKind.CERTIFICATE_UNKNOWN},
+    ),
+}
+
+
+@engines
+@versions
+@pytest.mark.parametrize("why", REFUSED_BY_CLIENTS)
+def test_a_foreign_client_that_refuses_us(
+    peer: ForeignTls, engine: Engine, version: Version, why: str, tmp_path: Path, matrix: Filler
+) -> None:
+    credential, kinds = REFUSED_BY_CLIENTS[why]
+    setup = Setup(version, None, CA)
+    with (
+        OurServer(Schannel(engine=engine), credential) as server,
+        started(peer.client(tmp_path, server.port, setup), tmp_path / "log"),
+    ):
+        outcome = server.outcome()
+    assert isinstance(outcome.error, PeerRefused)
+    assert outcome.error.kind in kinds
+    fill(matrix, peer, "client", why, outcome.error.kind.name)
+
+
+@engines
+@versions
+def test_a_foreign_client_that_is_cut_off(
+    peer: ForeignTls, engine: Engine, version: Version, tmp_path: Path, matrix: Filler
+) -> None:
+    setup = Setup(version, None, CA)
+    with (
+        OurServer(Schannel(engine=engine)) as server,
+        started(peer.client(tmp_path, server.port, setup), tmp_path / "log") as process,
+    ):
+        assert process.bounce(b"x" * 1000) == b"x" * 1000
+        process.kill()
+        outcome = server.outcome()
+    assert not outcome.closed
+    assert isinstance(outcome.error, SecureStreamError | ConnectionError)
+    fill(matrix, peer, "client", "truncation", "refused")
+
+
+@engines
+def test_a_foreign_client_of_other_protocols(peer: ForeignTls, engine: Engine, tmp_path: Path, matrix: Filler) -> None:
+    setup = replace(Setup(trusted=CA), alpn=("theirs",))
+    with (
+        OurServer(Schannel(engine=engine, alpn=["ours"])) as server,
+        started(peer.client(tmp_path, server.port, setup), tmp_path / "log"),
+    ):
+        outcome = server.outcome()
+    assert isinstance(outcome.error, HandshakeError)
+    assert outcome.error.kind is ErrorKind.ALPN_MISMATCH
+    fill(matrix, peer, "client", "no common protocol", ErrorKind.ALPN_MISMATCH.name)
