@@ -36,6 +36,7 @@ from securestream.errors import (
 )
 from securestream.options import Limits, Options, Protection
 from securestream.provider import Effect, Established, Handshake, SecurityContext
+from tests.core.canaries import SETUPS
 from tests.core.handshakes import ALICE, SHARED_KEY, established
 
 WAIT = 10.0
@@ -54,7 +55,8 @@ class Serving:
 
     def _run(self) -> None:
         try:
-            self.connection = SecureSocket.wrap_server(self._sock, SHARED_KEY, **self._arguments)
+            package = self._arguments.pop("package", SHARED_KEY)
+            self.connection = SecureSocket.wrap_server(self._sock, package, **self._arguments)
         except BaseException as error:
             self.error = error
 
@@ -129,14 +131,17 @@ def test_nothing_readable_of_the_data_is_on_the_wire() -> None:
             while octets := source.recv(65536):
                 seen.append(octets)
                 sink.sendall(octets)
-            sink.shutdown(socket.SHUT_WR)
 
-        for pair in ((relay_one, relay_two), (relay_two, relay_one)):
-            threading.Thread(target=relay, args=pair, daemon=True).start()
+        ways = ((relay_one, relay_two), (relay_two, relay_one))
+        relays = [threading.Thread(target=relay, args=way, daemon=True) for way in ways]
+        for thread in relays:
+            thread.start()
         serving = Serving(two)
         with SecureSocket.wrap_client(one, SHARED_KEY, credential=ALICE) as client, serving.join() as server:
             client.sendall(b"the plaintext of a message")
             assert server.recv() == b"the plaintext of a message"
+        for thread in relays:
+            thread.join(WAIT)
         assert b"plaintext" not in b"".join(seen)
 
 
@@ -370,6 +375,65 @@ class TestClosing:
             begun = time.monotonic()
             client.close()
             assert time.monotonic() - begun < 1
+
+
+class TestPackages:
+    """The packages that come with securestream, over the synchronous driver."""
+
+    @pytest.mark.parametrize("form", [f"{name} {form}" for name, forms in SETUPS.items() for form in forms])
+    def test_each_exchanges_data_and_knows_its_peer(self, form: str) -> None:
+        name, _, variant = form.partition(" ")
+        setup = SETUPS[name][variant]()
+        data = os.urandom(300_000)
+        with sockets() as (one, two):
+            serving = Serving(two, package=setup.acceptor, credential=setup.accepting)
+            client = SecureSocket.wrap_client(
+                one, setup.initiator, credential=setup.initiating, target="host/localhost"
+            )
+            with client, serving.join() as server:
+                assert server.peer.is_authenticated
+                assert server.protection is Protection.ENCRYPT_AND_SIGN
+                for sender, receiver in ((client, server), (server, client)):
+                    sending = threading.Thread(target=sender.sendall, args=(data,))
+                    sending.start()
+                    received = b""
+                    while len(received) < len(data):
+                        received += receiver.recv()
+                    sending.join(WAIT)
+                    assert received == data
+
+    def test_the_end_of_tls_is_proved(self) -> None:
+        with self.tls() as (client, server):
+            client.sendall(b"last")
+            client.close()
+            assert [server.recv(), server.recv(), server.recv()] == [b"last", b"", b""]
+
+    def test_tls_that_is_cut_off_is_no_end_of_stream(self) -> None:
+        with self.tls() as (client, server):
+            vars(client)["_socket"].shutdown(socket.SHUT_WR)
+            for _ in range(2):
+                with pytest.raises(FramingError, match="close_notify"):
+                    server.recv()
+
+    def test_tls_gives_the_socket_back_after_both_close_notifies(self) -> None:
+        with self.tls() as (client, server):
+            given: list[tuple[socket.socket, bytes]] = []
+            thread = threading.Thread(target=lambda: given.append(client.unwrap()))
+            thread.start()
+            plain_server, trailing = server.unwrap()
+            thread.join(WAIT)
+            assert trailing == b""
+            given[0][0].sendall(b"plain")
+            assert plain_server.recv(100) == b"plain"
+
+    @contextmanager
+    def tls(self) -> Generator[tuple[SecureSocket, SecureSocket]]:
+        setup = SETUPS["schannel"]["stdlib"]()
+        with sockets() as (one, two):
+            serving = Serving(two, package=setup.acceptor, credential=setup.accepting)
+            arguments: dict[str, Any] = {"credential": setup.initiating, "target": "host/localhost"}
+            with SecureSocket.wrap_client(one, setup.initiator, **arguments) as client, serving.join() as server:
+                yield client, server
 
 
 @dataclass(frozen=True, repr=False)

@@ -122,7 +122,7 @@ def test_a_third_partys_distribution_is_found_by_its_name(third_party: Path) -> 
     assert shown.split(maxsplit=2) == ["custom_provider", "SharedKey", "['ntlm', 'schannel', 'sharedkey']\n"]
 
 
-def test_a_third_partys_package_protects_a_connection(third_party: Path) -> None:
+def test_a_third_partys_package_protects_a_blocking_connection(third_party: Path) -> None:
     shown = run_with(
         third_party,
         """
@@ -146,3 +146,39 @@ def test_a_third_partys_package_protects_a_connection(third_party: Path) -> None
         """,
     )
     assert shown == "hello alice, sealed ENCRYPT_AND_SIGN\n"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_third_partys_package_serves_connect_and_listen(third_party: Path, backend: str) -> None:
+    shown = run_with(
+        third_party,
+        f"""
+        import anyio, securestream as ss
+        from custom_provider import SharedKey
+
+        ALICE, BOB = SharedKey("alice", bytes(32)), SharedKey("bob", b"b" * 32)
+
+        async def handler(stream):
+            peer = stream.extra(ss.SecurityAttribute.peer)
+            await stream.send(b"hello " + peer.name.encode() + b", " + await stream.receive())
+
+        async def main():
+            listener = await ss.listen("127.0.0.1", 0, package="sharedkey", credential=ss.Credentials(ALICE, BOB))
+            async with listener, anyio.create_task_group() as tasks:
+                tasks.start_soon(listener.serve, handler)
+                port = listener.port
+                for credential in (ALICE, BOB, SharedKey("bob", bytes(32))):
+                    try:
+                        stream = await ss.connect("127.0.0.1", port, package="SharedKey", credential=credential)
+                    except ss.LogonDenied:
+                        print("refused")
+                        continue
+                    async with stream:
+                        await stream.send(b"sealed")
+                        print((await stream.receive()).decode())
+                tasks.cancel_scope.cancel()
+
+        anyio.run(main, backend="{backend}")
+        """,
+    )
+    assert shown.splitlines() == ["hello alice, sealed", "hello bob, sealed", "refused"]
