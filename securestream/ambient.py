@@ -24,7 +24,7 @@ def system_options(
     protection: Protection = Protection.ENCRYPT_AND_SIGN,
     flags: ContextFlags = ContextFlags.MUTUAL,
     channel_bindings: ChannelBindings | None = None,
-    binding_policy: BindingPolicy = BindingPolicy.WHEN_SUPPORTED,
+    binding_policy: BindingPolicy = BindingPolicy.WHEN_ADVERTISED,
     limits: Limits | None = None,
     max_skew: timedelta = timedelta(minutes=5),
     source: str = "",

@@ -114,7 +114,7 @@ class Options:
     protection: Protection = Protection.ENCRYPT_AND_SIGN
     flags: ContextFlags = ContextFlags.MUTUAL
     channel_bindings: ChannelBindings | None = None
-    binding_policy: BindingPolicy = BindingPolicy.WHEN_SUPPORTED
+    binding_policy: BindingPolicy = BindingPolicy.WHEN_ADVERTISED
     limits: Limits = field(default_factory=Limits)
     max_skew: timedelta = timedelta(minutes=5)
     source: str = ""
