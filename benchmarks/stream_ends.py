@@ -207,7 +207,7 @@ def _ours(job: Job, backend: str, client: dict[str, Any], server: dict[str, Any]
     import securestream
 
     async def use(stream: Any) -> None:
-        await work(job, stream.send, partial(stream.receive, LARGE_READ))
+        await work(job, stream.send, stream.receive)
 
     async def main() -> None:
         if job.client:
