@@ -118,6 +118,7 @@ def test_the_acceptor_needs_accounts() -> None:
     with pytest.raises(NoCredentials):
         verify_locally(_logon(b"", b"", credential=Anonymous()))
     assert Ntlm().usable(None, Role.ACCEPTOR) is not None
+    assert Ntlm().usable(ALICE, Role.ACCEPTOR) is not None
     assert Ntlm().usable(Accounts(store()), Role.ACCEPTOR) is None
 
 

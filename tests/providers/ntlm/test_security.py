@@ -389,6 +389,18 @@ def test_bindings_are_judged_only_after_the_password() -> None:
         client.logon(Ntlm(spn="required", served=("x",)), bound)
 
 
+@pytest.mark.parametrize("pair", [(AvId.CHANNEL_BINDINGS, bytes(15)), (AvId.FLAGS, bytes(3))])
+def test_a_malformed_pair_is_refused_alike_with_right_and_wrong_password(pair: tuple[int, bytes]) -> None:
+    """Judged after the password alone it would tell that the password is right."""
+    seen: set[tuple[type[HandshakeError], str]] = set()
+    for password in (PASSWORD, "wrong"):
+        pairs = (pair,) if pair[0] == AvId.FLAGS else (MIC_PAIR, pair)
+        with pytest.raises(HandshakeError) as caught:
+            HandMade(pairs=pairs, password=password).logon(server_options=options(2, bindings=BINDINGS))
+        seen.add((type(caught.value), str(caught.value)))
+    assert len(seen) == 1
+
+
 def test_anonymous_is_refused_unless_allowed() -> None:
     with pytest.raises(LogonDenied):
         handshake(credential=Anonymous())
