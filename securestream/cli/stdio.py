@@ -39,7 +39,7 @@ class StandardStream(ByteStream):
             raise anyio.EndOfStream
         if self._reader is None:
             self._reader = _Caller("stdin")
-        data: bytes = await self._reader.call(lambda: os.read(self._source, max_bytes))
+        data: bytes = await self._reader.call(lambda: os.read(self._source, max_bytes), resume=True)
         if not data:
             self._ended = True
             raise anyio.EndOfStream
@@ -86,13 +86,24 @@ class _Caller:
         self._idle = True
         threading.Thread(target=self._run, name=f"securestream {name}", daemon=True).start()
 
-    async def call(self, work: Callable[[], Any]) -> Any:
-        """The result of `work`; cancelled, the call goes on and its result waits for the next caller."""
-        if self._idle:
-            self._idle = False
-            self._done = anyio.Event()
-            self._work = work
-            self._wake.release()
+    async def call(self, work: Callable[[], Any], *, resume: bool = False) -> Any:
+        """The result of `work`. Cancelled, the call goes on; the next caller waits for it.
+
+        Args:
+            work: what to do.
+            resume: whether the result of a call that was cancelled is wanted in place of a new one.
+        """
+        if not self._idle:
+            result = await self._finish()
+            if resume:
+                return result
+        self._idle = False
+        self._done = anyio.Event()
+        self._work = work
+        self._wake.release()
+        return await self._finish()
+
+    async def _finish(self) -> Any:
         await self._done.wait()
         self._idle = True
         if self._error is not None:

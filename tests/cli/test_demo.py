@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-DEMO = (sys.executable, "-m", "securestream.cli.demo")
+DEMO = (sys.executable, "-W", "error", "-m", "securestream.cli.demo")
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from securestream.cli.stdio import StandardStream
@@ -48,6 +49,26 @@ async def test_a_cancelled_receive_loses_nothing(pipes: tuple[int, int, int, int
         assert scope.cancelled_caught
         os.write(feed, b"late")
         assert await stream.receive() == b"late"
+
+
+async def test_what_follows_a_cancelled_send_is_written_after_it(pipes: tuple[int, int, int, int]) -> None:
+    _, source, sink, result = pipes
+    large = bytes(1_000_000)
+    async with StandardStream(source, sink) as stream:
+        with anyio.move_on_after(0.05) as scope:
+            await stream.send(large)
+        assert scope.cancelled_caught
+        received = bytearray()
+
+        async def read() -> None:
+            while len(received) < len(large) + 4:
+                received.extend(await anyio.to_thread.run_sync(os.read, result, 65536))
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                await stream.send(b"next")
+        assert received == large + b"next"
 
 
 async def test_a_regular_file_can_stand_for_a_terminal() -> None:

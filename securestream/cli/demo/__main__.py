@@ -56,7 +56,10 @@ class Demonstration:
         loop = ["--backend", self._backend]
         try:
             with Ends([*scene.serve, *loop], [*scene.connect, *loop], scene.wire, scene.password) as ends:
-                return list(self._play(scene, ends))
+                problems = list(self._play(scene, ends))
+                if complaints := ends.complaints():
+                    problems.append(f"a process complained: {complaints}")
+                return problems
         except (Broken, LookupError) as error:
             return [str(error)]
 
@@ -201,4 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -46,16 +46,19 @@ class Talker:
             env=environment(password),
         )
         self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._others: list[str] = []
-        for pipe in (self.process.stdout, self.process.stderr):
-            threading.Thread(target=self._collect, args=(pipe,), daemon=True).start()
+        self.others: list[str] = []
+        """What it printed that is no JSON."""
+        pipes = (self.process.stdout, self.process.stderr)
+        self._readers = [threading.Thread(target=self._collect, args=(pipe,), daemon=True) for pipe in pipes]
+        for reader in self._readers:
+            reader.start()
 
     def _collect(self, pipe: IO[bytes]) -> None:
         for line in pipe:
             try:
                 self._lines.put(json.loads(line))
             except ValueError:
-                self._others.append(line.decode(errors="replace"))
+                self.others.append(line.decode(errors="replace"))
 
     def tell(self, value: object) -> None:
         """Give the process one JSON object."""
@@ -73,7 +76,7 @@ class Talker:
             try:
                 line = self._lines.get(timeout=PATIENCE)
             except queue.Empty:
-                said = "".join(self._others).strip()
+                said = "".join(self.others).strip()
                 raise Broken(f"the {self.name} said nothing of {' or '.join(keys)}: {said or 'nothing'}") from None
             if line.get("event") in keys or any(key in line for key in keys):
                 return line
@@ -90,6 +93,11 @@ class Talker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def environment(password: str | None) -> dict[str, str]:
@@ -162,6 +170,10 @@ class Ends:
         for talker in (self._server, getattr(self, "_relay", None)):
             if talker is not None:
                 talker.__exit__(None, None, None)
+
+    def complaints(self) -> str:
+        """What server and relay printed that is no event: the traceback of a bug, or a warning."""
+        return "".join(self._server.others + self._relay.others)
 
     def exchange(self, plaintext: bytes, flip: Flip | None = None) -> Outcome:
         """One connection: the client sends `plaintext` and prints what comes back.
