@@ -260,3 +260,34 @@ def test_a_client_certificate_that_is_given(engine: Engine, version: str) -> Non
     client = client_of(engine, CLIENT.credential, maximum_version=version)
     made = pair(client, server_of(engine, client_certificates="required")).run(whole)
     assert made.server.connection.session.peer_certificate == CLIENT.der
+
+
+FAMILY = (HandshakeError, PeerRefused, PeerGone, BadSignature)
+
+
+@both
+@versions
+@given(flight=st.integers(0, 3), at=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255))
+def test_damage_anywhere_gives_nothing_but_the_error_family(
+    engine: Engine, version: str, flight: int, at: float, mask: int
+) -> None:
+    """One altered octet in any flight: nobody sees other data than was sent, and only the family is raised."""
+    server = server_of(engine, client_certificates="required")
+    made = pair(client_of(engine, CLIENT.credential, maximum_version=version), server)
+    made.client.run()
+    made.server.run()
+    sender, receiver = made.client, made.server
+    for number in range(6):
+        if number == 4 and sender.error is None:
+            try:
+                sender.connection.send(b"precious")
+            except UsageError:  # the damage stopped the handshake
+                break
+        octets = bytearray(sender.connection.data_to_send())
+        if number == flight and octets:
+            octets[int(at * len(octets))] ^= mask
+        receiver.take(bytes(octets))
+        sender, receiver = receiver, sender
+    for end in (made.client, made.server):
+        assert end.error is None or isinstance(end.error, FAMILY)
+        assert end.plain in (b"", b"precious")
