@@ -93,6 +93,7 @@ def _frames(error: BaseException) -> Iterator[types.FrameType]:
 
 def _held(value: object, depth: int = 3) -> Iterator[bytes | str]:
     """Everything a debugger would show of a local variable, and octets inside of it."""
+    yield repr(value)
     if isinstance(value, bytes | bytearray):
         yield bytes(value)
     elif isinstance(value, str):
@@ -101,7 +102,6 @@ def _held(value: object, depth: int = 3) -> Iterator[bytes | str]:
         container = cast("Iterable[object]", value)
         for item in cast("dict[object, object]", value).items() if isinstance(value, dict) else container:
             yield from _held(item, depth - 1)
-    yield repr(cast("object", value))
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
