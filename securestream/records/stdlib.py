@@ -15,6 +15,9 @@ from securestream.records.base import EngineCapability, TlsSession
 _WORDS = re.compile(r"^(?:\[[^\]]*\] )?(?:error:.*::)?(.*?)(?: \(_ssl\.c:\d+\))?$")
 """OpenSSL's words within the text of an `ssl.SSLError`."""
 
+_LOOKS = 8
+"""How often a ticket is looked for: a server that sends any does it with the handshake or soon after."""
+
 Judge = Callable[[TlsSession], None]
 """A last judgement of what was agreed; raises `HandshakeError`."""
 
@@ -60,6 +63,7 @@ class StdlibConnection(EngineConnection):
             session=resume,
         )
         self._keep = keep
+        self._looks = _LOOKS
         self._judge = judge
 
     def _handshake(self) -> None:
@@ -114,7 +118,8 @@ class StdlibConnection(EngineConnection):
         super()._accepts(session)
         if self._judge is not None:
             self._judge(session)
-        self._keep_session()
+        if session.version != "TLSv1.3":
+            self._keep_session()
 
     def _after_data(self) -> None:
         self._keep_session()
@@ -122,9 +127,12 @@ class StdlibConnection(EngineConnection):
     def _keep_session(self) -> None:
         """Hand a ticket over once: under TLS 1.2 with the handshake, under TLS 1.3 some time later (RFC 8446 4.6.1)."""
         if self._keep is not None:
-            session = self._tls.session
+            session = self._tls.session  # copies it, which takes a seventh of a handshake's time
+            self._looks -= 1
             if session is not None and session.has_ticket:
                 self._keep(session)
+                self._keep = None
+            elif not self._looks:
                 self._keep = None
 
     def _finished(self) -> bytes:
