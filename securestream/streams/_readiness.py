@@ -32,6 +32,10 @@ class Readiness(Protocol):
         """End an operation that did not wait: give way to other tasks, shielded from cancellation."""
         ...
 
+    async def pause(self) -> None:
+        """`leave` where a cancellation does no harm, because whatever was read is kept."""
+        ...
+
     async def until_readable(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
         """Wait for octets, or for a connection to accept."""
         ...
@@ -48,12 +52,12 @@ class Readiness(Protocol):
 class _Portable:
     """By `anyio.wait_readable`: trio, and event loops of asyncio that watch no sockets (Windows' Proactor)."""
 
-    __slots__ = ("_socket", "_wait_readable", "_wait_writable", "enter", "leave")
+    __slots__ = ("_socket", "_wait_readable", "_wait_writable", "enter", "leave", "pause")
 
     def __init__(self, backend: type[AsyncBackend], raw: socket.socket) -> None:
         self._socket = raw
         self.enter = backend.checkpoint_if_cancelled
-        self.leave = backend.cancel_shielded_checkpoint
+        self.leave = self.pause = backend.cancel_shielded_checkpoint
         self._wait_readable = backend.wait_readable
         self._wait_writable = backend.wait_writable
 
@@ -105,6 +109,9 @@ class _Asyncio:
             self._waited = False
         else:
             await self._give_way()
+
+    async def pause(self) -> None:
+        await asyncio.sleep(0)  # a third of the price of anyio's shielded checkpoint
 
     async def until_readable(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
         if self._reader is not None:

@@ -126,8 +126,8 @@ class TcpStream(ByteStream):
             if result is None:
                 return await self._ready.until_readable(attempt, keep)
             try:
-                await self._ready.leave()
-            except BaseException:  # a native cancellation, which no shield holds back
+                await self._ready.pause()
+            except BaseException:  # cancelled, perhaps by asyncio itself, which no shield holds back
                 keep(result)
                 raise
             return result
