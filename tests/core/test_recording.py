@@ -24,6 +24,7 @@ from securestream.provider import Compute, Effect, Exchange, FirstUse, Handshake
 from securestream.recording import Diverged, Entry, Kind, Recorder, Replay, Unrecordable, plain, revive
 from securestream.recording_file import RecordingFile, load
 from securestream.redaction import Secret
+from tests.core.canaries import PASSWORD, SETUPS
 from tests.core.handshakes import ALICE, NOW, SHARED_KEY, Ask, asking, established, options, raising, run, script
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no permission bits")
@@ -209,6 +210,36 @@ class TestReplay:
         entries = [*take_down(script()), Entry(Kind.CLOCK, {"moment": NOW.isoformat()})]
         with pytest.raises(Diverged, match="entry 2 of the transcript is clock, but the handshake gave its end"):
             Replay(entries).run(script())
+
+
+class TestPackages:
+    """The mechanisms that come with securestream, whole: both roles, with what their services replied."""
+
+    FORMS = ("ntlm password", "ntlm hash", "sharedkey key")
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_both_roles_replay_from_a_file_alone(self, form: str, tmp_path: Path) -> None:
+        name, _, variant = form.partition(" ")
+        setup = SETUPS[name][variant]()
+        paths = tmp_path / "initiator", tmp_path / "acceptor"
+        with RecordingFile(paths[0]) as one, RecordingFile(paths[1]) as two:
+            initiating = setup.initiator.initiate(setup.initiating, None, one.recorder.options(system_options()))
+            accepting = setup.acceptor.accept(setup.accepting, two.recorder.options(system_options()))
+            machines = [
+                HandshakeMachine(one.recorder.record(initiating)),
+                HandshakeMachine(two.recorder.record(accepting)),
+            ]
+            outcomes = run(machines[0], machines[1], Services())
+        for path in paths:
+            assert PASSWORD not in path.read_text()
+        replay = Replay(load(paths[0]))
+        again = replay.run(setup.initiator.initiate(setup.initiating, None, replay.options(system_options())))
+        assert again is not None
+        assert again.token == outcomes[0].token
+        replay = Replay(load(paths[1]))
+        again = replay.run(setup.acceptor.accept(setup.accepting, replay.options(system_options())))
+        assert again is not None
+        assert again.peer == outcomes[1].peer
 
 
 @dataclass(frozen=True)
