@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from threading import RLock
+from threading import RLock, local
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from securestream.channel_bindings import (
@@ -60,6 +60,18 @@ def _alone(
             return method(self, *arguments, **named)
 
     return locked
+
+
+_THREAD = local()
+
+
+def _scratch() -> memoryview:
+    """Room for one record, one for each thread: an idle connection owns no buffer."""
+    try:
+        buffer: memoryview = _THREAD.buffer
+    except AttributeError:
+        buffer = _THREAD.buffer = memoryview(bytearray(RECORD))
+    return buffer
 
 
 class WantsMore(Exception):
@@ -123,7 +135,7 @@ class EngineConnection(ABC):
         self._closed = False
         self._end_told = False
         self._authenticated_end = False
-        self._early: deque[bytes] = deque()
+        self._early: deque[bytes] | None = None
         self.lock = RLock()
         discard_in_child(self)
 
@@ -229,9 +241,9 @@ class EngineConnection(ABC):
         if self._early:
             return PlainData(self._early.popleft())
         if self._state is _State.OPEN:
-            buffer = bytearray(RECORD)
-            if count := self._read_ready(memoryview(buffer)):
-                return PlainData(bytes(memoryview(buffer)[:count]))
+            buffer = _scratch()
+            if count := self._read_ready(buffer):
+                return PlainData(bytes(buffer[:count]))
         return self._end()
 
     @_alone
@@ -280,7 +292,8 @@ class EngineConnection(ABC):
         if self._failure is not None or self._session is None:
             return
         if self._state is _State.OPEN:  # OpenSSL looks for the peer's close_notify and must not find data before it
-            buffer = memoryview(bytearray(RECORD))
+            buffer = _scratch()
+            self._early = deque()
             while count := self._read_ready(buffer, pending=True):
                 self._early.append(bytes(buffer[:count]))
         if self._failure is None:

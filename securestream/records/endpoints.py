@@ -45,10 +45,10 @@ class ServerEndpoint(Protocol):
 
 @dataclass(frozen=True)
 class OwnCertificate:
-    """A certificate of ours, with the names that it serves."""
+    """A certificate of ours: the credential, its leaf in DER, and the names that it serves."""
 
     credential: Certificate
-    leaf: x509.Certificate
+    der: bytes
     names: tuple[str, ...]
 
     @classmethod
@@ -59,16 +59,12 @@ class OwnCertificate:
             UsageError: it cannot be read.
         """
         leaf = certificates(credential.certificate)[0]
+        der = leaf.public_bytes(Encoding.DER)
         try:
             extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except (x509.ExtensionNotFound, ValueError):
-            return cls(credential, leaf, ())
-        return cls(credential, leaf, tuple(extension.get_values_for_type(x509.DNSName)))
-
-    @property
-    def der(self) -> bytes:
-        """The leaf, DER."""
-        return self.leaf.public_bytes(Encoding.DER)
+            return cls(credential, der, ())
+        return cls(credential, der, tuple(extension.get_values_for_type(x509.DNSName)))
 
 
 def choose(own: Sequence[OwnCertificate], name: str | None) -> tuple[OwnCertificate, bool]:

@@ -56,6 +56,7 @@ def make_context(settings: TlsSettings, role: Role, credential: Certificate | No
     # No tickets and no cache: pyOpenSSL cannot tell whether a session was resumed, so none is (RFC 8446 4.6.1)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # an idle connection keeps none, as with `ssl`
     ciphers = settings.ciphers or ("DEFAULT" if settings.allows_old_versions else CIPHERS)
     try:
         context.set_cipher_list((f"{ciphers}:@SECLEVEL=0" if settings.allows_old_versions else ciphers).encode())
