@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,17 @@ def test_verbose_and_json_show_the_steps_of_ntlm_and_no_secret(
         right = run(*connect, stdin=b"data", password=CANARY)
         wrong = run(*connect, stdin=b"data", password=WRONG)
         assert (right.stdout, wrong.stdout) == (b"data", b"")
+        weak = run(*connect, "--level", "sign", stdin=b"data", password=CANARY)
+        assert weak.returncode == 1
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x01\0\0\x10NTLMSSP\0\3\0\0\0\xff\xff\xff\xff", b"\x16\x01"):
+            with socket.create_connection(("127.0.0.1", server.port), 30) as plain:
+                plain.sendall(garbage)
+                plain.shutdown(socket.SHUT_WR)
+                while plain.recv(1000):
+                    pass
         assert server.end() == 0
         served = server.everything()
-    check(right.stderr, wrong.stderr, served.encode())
+    check(right.stderr, wrong.stderr, weak.stderr, served.encode())
     if "--verbose" in reporting:
         for kind in ("NEGOTIATE", "CHALLENGE", "AUTHENTICATE"):
             assert kind in right.stderr.decode()
