@@ -89,6 +89,8 @@ class SealedStream(ByteStream):
         package: name of the security package.
     """
 
+    _flush_size = FLUSH_SIZE
+
     def __init__(self, transport: ByteStream, package: str) -> None:
         self._transport = transport
         self._package = package
@@ -108,7 +110,7 @@ class SealedStream(ByteStream):
 
     @abstractmethod
     def _seal(self, data: memoryview) -> bytes:
-        """`data`, at most `FLUSH_SIZE` octets, as it goes on the wire."""
+        """`data`, at most `_flush_size` octets, as it goes on the wire."""
 
     @abstractmethod
     def _unseal(self, data: Buffer) -> None:
@@ -297,9 +299,10 @@ class SealedStream(ByteStream):
 
     async def _send_all(self, view: memoryview) -> None:
         try:
-            for offset in range(0, len(view), FLUSH_SIZE):
+            size = self._flush_size
+            for offset in range(0, len(view), size):
                 self._check_open()
-                await self._transport.send(self._seal(view[offset : offset + FLUSH_SIZE]))
+                await self._transport.send(self._seal(view[offset : offset + size]))
         except BaseException:
             self._cut_short = True
             self._break()

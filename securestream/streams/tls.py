@@ -27,18 +27,21 @@ from securestream.streams._handshake import (
 )
 from securestream.streams._sealed import SealedStream, StreamState
 from securestream.streams.attributes import SecurityAttribute
-from securestream.streams.transport import loop_buffer
+from securestream.streams.transport import SCRATCH_SIZE, loop_scratch
 
 _FLAGS = (
     ContextFlags.CONFIDENTIALITY | ContextFlags.INTEGRITY | ContextFlags.REPLAY | ContextFlags.SEQUENCE
 )  # what every TLS record has (RFC 8446 5)
 
-_PART = 65536
-"""Octets of plaintext unsealed into one part. Larger ones would cost fresh pages of memory each time."""
+
+_FEED = 32768
+"""Octets given to the engine at once: its memory buffers grow to what they are given, and never shrink again."""
 
 
 class TlsStream(SealedStream):
     """A TLS connection as a byte stream. Made by `wrap_client` and `wrap_server`."""
+
+    _flush_size = SCRATCH_SIZE
 
     def __init__(
         self, transport: ByteStream, established: Established, settings: Settings, *, leftover: bytes = b""
@@ -52,7 +55,7 @@ class TlsStream(SealedStream):
         self._target = settings.target
         self._standard_compatible = settings.standard_compatible
         self._closure: PeerClosed | None = None
-        self._scratch = loop_buffer()[:_PART]
+        self._scratch = loop_scratch()
         self._take_in(lambda: self._unseal(leftover))  # data may have come with the last flight
 
     @classmethod
@@ -170,12 +173,18 @@ class TlsStream(SealedStream):
         return self._connection.data_to_send()
 
     def _unseal(self, data: Buffer) -> None:
-        connection = self._connection
-        if data:
-            connection.receive_data(data)  # a copy: `data` may be the buffer that is written to next
-        scratch = self._scratch
-        while count := connection.read_into(scratch):
-            self._deliver(bytes(scratch[:count]))
+        connection, scratch = self._connection, self._scratch
+        view, filled = memoryview(data), 0
+        try:
+            for offset in range(0, len(view) or 1, _FEED):
+                connection.receive_data(view[offset : offset + _FEED])
+                while count := connection.read_into(scratch[filled:]):
+                    filled += count
+                    if filled == SCRATCH_SIZE:
+                        self._deliver(bytes(scratch))
+                        filled = 0
+        finally:  # what came before damage is delivered
+            self._deliver(bytes(scratch[:filled]))
         self._take_events()
 
     def _unseal_end(self) -> None:

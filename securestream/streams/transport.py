@@ -24,6 +24,9 @@ T = TypeVar("T")
 READ_SIZE = 262144
 """Octets read at once; one buffer of this size belongs to each event loop."""
 
+SCRATCH_SIZE = 65536
+"""Octets of plaintext unsealed into one part. Larger ones would cost fresh pages of memory each time."""
+
 _PAUSE = 0.1
 """Seconds that an accept loop rests when the system has no descriptors or memory left."""
 
@@ -37,14 +40,24 @@ _PASSING = frozenset(getattr(errno, name) for name in _PASSING_NAMES if hasattr(
 
 _log = logging.getLogger(__name__)
 _buffers: RunVar[memoryview] = RunVar("securestream.read_buffer")
+_scratches: RunVar[memoryview] = RunVar("securestream.scratch_buffer")
 
 
 def loop_buffer() -> memoryview:
     """The running event loop's read buffer, `READ_SIZE` octets. What is in it is valid until the next await."""
-    buffer = _buffers.get(None)
+    return _of_loop(_buffers, READ_SIZE)
+
+
+def loop_scratch() -> memoryview:
+    """A second buffer of the running event loop, `SCRATCH_SIZE` octets, to unseal into."""
+    return _of_loop(_scratches, SCRATCH_SIZE)
+
+
+def _of_loop(variable: RunVar[memoryview], size: int) -> memoryview:
+    buffer = variable.get(None)
     if buffer is None:
-        buffer = memoryview(bytearray(READ_SIZE))
-        _buffers.set(buffer)
+        buffer = memoryview(bytearray(size))
+        variable.set(buffer)
     return buffer
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import pytest
 from anyio.abc import ByteStream
@@ -21,6 +23,7 @@ from securestream.options import ContextFlags, Protection
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.negotiate import NegotiateStream
 from securestream.streams.tls import TlsStream
+from securestream.streams.transport import TcpStream, loop_buffer
 from securestream_providers.schannel import Schannel
 from tests.certificates import authority
 from tests.streams.pairs import (
@@ -163,6 +166,18 @@ async def test_a_damaged_record_ends_the_connection_and_its_alert_leaves_with_th
             assert answers.sent
 
 
+async def test_data_before_damage_in_one_read_is_delivered_first() -> None:
+    client, server = await tcp_pair()
+    one, other = await tls_over(client, server)
+    async with closing(one, other):
+        good, bad = _record(one, b"good"), bytearray(_record(one, b"bad"))
+        bad[-1] ^= 1
+        await client.send(good + bytes(bad))
+        assert await other.receive() == b"good"
+        with pytest.raises(ContextError):
+            await other.receive()
+
+
 def _record(stream: TlsStream, data: bytes) -> bytes:
     connection = stream.extra(SecurityAttribute.record_connection)
     connection.send(data)
@@ -231,6 +246,51 @@ async def test_the_wrong_stream_for_a_package_says_so() -> None:
             await TlsStream.wrap_client(client, package=Toy(), credential=ALICE)
         with pytest.raises(UsageError, match="protocol of its own"):
             await NegotiateStream.wrap_client(server, package=CLIENT, target="server.example")
+
+
+async def test_a_large_read_is_fed_in_parts_and_nothing_is_overwritten() -> None:
+    client, server = await tcp_pair()
+    watched = Foreign(client)
+    one, other = await tls_over(watched, server)
+    data = bytes(range(256)) * 1024
+    async with closing(client, one, other):
+        watched.sent.clear()
+        watched.below = Discarding()
+        for _ in range(3):
+            await one.send(data)
+        octets = b"".join(watched.sent)
+        vars(other)["_transport"] = Giving(server, octets)
+        assert await receive_exactly(other, 3 * len(data)) == 3 * data
+
+
+class Discarding(Foreign):
+    """Sends nowhere."""
+
+    def __init__(self) -> None:
+        self.sent = []
+
+    async def send(self, item: bytes) -> None:
+        return None
+
+    async def aclose(self) -> None:
+        return None
+
+
+class Giving(TcpStream):
+    """Gives prepared octets through the event loop's buffer, as large reads of a fast network would."""
+
+    def __init__(self, stream: TcpStream, octets: bytes) -> None:
+        self._stream = stream
+        self._octets = octets
+
+    async def receive_with(self, take: Callable[[memoryview], object]) -> None:
+        buffer = loop_buffer()
+        part, self._octets = self._octets[: len(buffer)], self._octets[len(buffer) :]
+        buffer[: len(part)] = part
+        take(buffer[: len(part)])
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 async def test_key_updates_and_tickets_are_no_events() -> None:
