@@ -21,6 +21,8 @@ DUMMY: Final = VERSION + bytes(12)
 
 _LARGE: Final = 16384
 """From this size on octets are encrypted into a reused buffer and hashed without being joined to anything."""
+_STEP: Final = 65536
+"""Large messages are hashed and encrypted in turn by steps that stay in the processor's cache: 2 % at 1 MiB."""
 _LARGEST_KEPT: Final = 2 << 20
 _SKIP: Final = 1 << 20
 
@@ -274,34 +276,43 @@ class ExchangedHalf(ExtendedHalf):
 
     def _seal_large(self, data: Buffer) -> bytes:
         sequence = self.begin(None)
-        size = len(data)
+        source, size = memoryview(data), len(data)
         buffer = _borrow(size + SIGNATURE_SIZE)
-        view = memoryview(buffer)
-        mac = self._mac()
-        mac.update(sequence)
-        mac.update(data)
-        self.stream.update_into(data, view[SIGNATURE_SIZE:])
-        self.stream.used += size
-        view[:SIGNATURE_SIZE] = VERSION + self.stream.crypt(mac.finalize()[:8]) + sequence
+        with memoryview(buffer) as view:
+            mac = self._mac()
+            mac.update(sequence)
+            hashed, encrypt = mac.update, self.stream.update_into
+            for at in range(0, size, _STEP):
+                step = source[at : at + _STEP]
+                hashed(step)
+                encrypt(step, view[at + SIGNATURE_SIZE :])
+            self.stream.used += size
+            view[:SIGNATURE_SIZE] = VERSION + self.stream.crypt(mac.finalize()[:8]) + sequence
+            token = bytes(view[: size + SIGNATURE_SIZE])
         self.sequence += 1
-        token = bytes(view[: size + SIGNATURE_SIZE])
-        view.release()
         _give_back(buffer)
         return token
 
     def _unseal_large(self, token: Buffer) -> bytes:
-        view = memoryview(token)
-        signature = bytes(view[:SIGNATURE_SIZE])
+        source = memoryview(token)
+        signature = bytes(source[:SIGNATURE_SIZE])
         self.check(signature, None)
         sequence = self.begin(None)
-        size = len(view) - SIGNATURE_SIZE
+        size = len(source) - SIGNATURE_SIZE
         buffer = _borrow(size)
-        with memoryview(buffer) as opened:
-            self.stream.update_into(view[SIGNATURE_SIZE:], opened)
+        with memoryview(buffer) as view:
+            mac = self._mac()
+            mac.update(sequence)
+            hashed, decrypt = mac.update, self.stream.update_into
+            for at in range(0, size, _STEP):
+                step = source[at + SIGNATURE_SIZE : at + SIGNATURE_SIZE + _STEP]
+                decrypt(step, view[at:])
+                hashed(view[at : at + len(step)])
             self.stream.used += size
-            data = bytes(opened[:size])
+            data = bytes(view[:size])
         _give_back(buffer)
-        self.compare(self.signature((data,), sequence), signature)
+        self.sequence += 1
+        self.compare(VERSION + self.stream.crypt(mac.finalize()[:8]) + sequence, signature)
         return data
 
 
