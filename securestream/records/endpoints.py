@@ -236,9 +236,9 @@ def server_endpoint(engine: Engine, settings: TlsSettings, credentials: Sequence
     return StdlibServer(settings, credentials)
 
 
-def unusable_key(credential: Certificate, error: Exception) -> UsageError:
-    """The error of a certificate whose key cannot be used."""
+def unusable_key(credential: Certificate, failure: str) -> UsageError:
+    """The error of a certificate whose key cannot be used; `failure` is the exception's type."""
     return UsageError(
         f"the certificate {described(credential.certificate)} cannot be used: "
-        f"its key is missing, encrypted with another password, or does not fit ({type(error).__name__})"
+        f"its key is missing, encrypted with another password, or does not fit ({failure})"
     )

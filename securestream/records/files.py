@@ -50,7 +50,9 @@ def certificates(source: Source) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(read(source))
     except ValueError as error:
-        raise UsageError(f"{described(source)} holds no PEM certificate: {error}") from error
+        name = described(source)
+        del source  # it may hold a key, too, and this frame goes into the traceback
+        raise UsageError(f"{name} holds no PEM certificate: {error}") from error
 
 
 def revocation_lists(source: Source) -> list[x509.CertificateRevocationList]:

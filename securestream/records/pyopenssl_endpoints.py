@@ -90,18 +90,21 @@ def _set_alpn(context: SSL.Context, alpn: tuple[str, ...], role: Role) -> None:
 
 
 def _load_key(context: SSL.Context, credential: Certificate) -> None:
-    password = None if credential.password is None else credential.password.reveal().encode()
+    """Give `context` its certificate. No local variable holds the key's octets or its password."""
+    secret = credential.password
     chain = certificates(credential.certificate)
-    key_source = credential.certificate if credential.key is None else credential.key
     try:
-        key = load_pem_private_key(read(key_source), password)
+        key = load_pem_private_key(
+            read(credential.certificate if credential.key is None else credential.key),
+            None if secret is None else secret.reveal().encode(),
+        )
         context.use_certificate(chain[0])
         for above in chain[1:]:
             context.add_extra_chain_cert(above)
         context.use_privatekey(key)  # type: ignore[arg-type]  # a kind of key that TLS has not is refused below
         context.check_privatekey()
     except (SSL.Error, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise unusable_key(credential, error) from error
+        raise unusable_key(credential, type(error).__name__) from error
 
 
 def _set_verification(context: SSL.Context, settings: TlsSettings, role: Role) -> None:

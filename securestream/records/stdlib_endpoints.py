@@ -107,16 +107,22 @@ def _set_ciphers(context: ssl.SSLContext, ciphers: str) -> None:
 
 
 def _load_key(context: ssl.SSLContext, credential: Certificate) -> None:
-    password = "" if credential.password is None else credential.password.reveal()
-    try:
-        with as_path(credential.certificate) as chain:
-            if credential.key is None:
-                context.load_cert_chain(chain, None, lambda: password)
-            else:
-                with as_path(credential.key) as key:
-                    context.load_cert_chain(chain, key, lambda: password)
-    except (ssl.SSLError, OSError, ValueError) as error:
-        raise unusable_key(credential, error) from error
+    """Give `context` its certificate. No exception passes a frame that holds the key or its password."""
+
+    def password() -> str:
+        return "" if credential.password is None else credential.password.reveal()
+
+    failure: str | None = None
+    with (
+        as_path(credential.certificate) as chain,
+        as_path(credential.certificate if credential.key is None else credential.key) as key,
+    ):
+        try:
+            context.load_cert_chain(chain, key, password)
+        except (ssl.SSLError, OSError, ValueError) as error:
+            failure = type(error).__name__
+    if failure is not None:
+        raise unusable_key(credential, failure)
 
 
 def _without_tickets(context: ssl.SSLContext) -> None:

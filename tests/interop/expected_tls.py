@@ -35,6 +35,7 @@ TLS: tuple[Cell, ...] = (
             *cells(TABLE, peer, ("client",), (*_CLIENT, *_TOOL_CLIENT)),
         )
     ),
+    *cells(TABLE, "OpenSSL", ("client",), ("KeyUpdate", "renegotiation")),
     *cells(TABLE, ".NET", ("server",), _SERVER),
     *cells(TABLE, ".NET", ("client",), _CLIENT),
     *cells(TABLE, "curl", ("client",), _CURL),

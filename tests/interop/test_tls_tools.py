@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from securestream_providers.schannel import Schannel
 from tests.certificates import Pair
 from tests.interop.expected_tls import TABLE
 from tests.interop.matrix import Filler
-from tests.interop.peers.tls import GNUTLS, OPENSSL, ForeignTls, Setup, started
+from tests.interop.peers.tls import GNUTLS, OPENSSL, TIMEOUT, ForeignTls, Process, Setup, started
 from tests.interop.tls_ends import CA, CLIENT, LEAF, OTHER, SIZES, OurServer, call
 
 pytestmark = pytest.mark.interop
@@ -274,3 +275,58 @@ def test_a_foreign_client_of_other_protocols(peer: ForeignTls, engine: Engine, t
     assert isinstance(outcome.error, HandshakeError)
     assert outcome.error.kind is ErrorKind.ALPN_MISMATCH
     fill(matrix, peer, "client", "no common protocol", ErrorKind.ALPN_MISMATCH.name)
+
+
+def _wait_for(process: Process, words: str) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while words not in process.said():
+        assert time.monotonic() < deadline, process.said()
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def openssl() -> ForeignTls:
+    """The implementation whose client takes commands."""
+    if (wanted := OPENSSL.missing()) is not None:
+        pytest.skip(f"{OPENSSL.name} is not here; install {wanted}")
+    return OPENSSL
+
+
+@engines
+@pytest.mark.parametrize("command", [b"k\n", b"K\n"], ids=["theirs", "both"])
+def test_a_foreign_client_changes_its_keys(
+    openssl: ForeignTls, engine: Engine, command: bytes, tmp_path: Path, matrix: Filler
+) -> None:
+    setup = Setup(trusted=CA, commands=True)
+    with (
+        OurServer(Schannel(engine=engine)) as server,
+        started(openssl.client(tmp_path, server.port, setup), tmp_path / "log") as process,
+    ):
+        for _ in range(3):
+            assert process.bounce(b"some text\n" * 5000) == b"some text\n" * 5000
+            process.write(command)
+            _wait_for(process, "KEYUPDATE")
+            time.sleep(0.1)  # a command is a read of its own
+        assert process.bounce(b"more text\n") == b"more text\n"
+        process.end_input()
+        outcome = server.outcome()
+    assert outcome.error is None
+    assert outcome.closed
+    fill(matrix, openssl, "client", "KeyUpdate", "data goes on")
+
+
+@engines
+def test_a_foreign_client_may_not_renegotiate(
+    openssl: ForeignTls, engine: Engine, tmp_path: Path, matrix: Filler
+) -> None:
+    setup = Setup("TLSv1.2", trusted=CA, commands=True)
+    with (
+        OurServer(Schannel(engine=engine)) as server,
+        started(openssl.client(tmp_path, server.port, setup), tmp_path / "log") as process,
+    ):
+        assert process.bounce(b"some text\n") == b"some text\n"
+        process.write(b"R\n")
+        _wait_for(process, "no renegotiation")
+        outcome = server.outcome()
+    assert outcome.total == len(b"some text\n")
+    fill(matrix, openssl, "client", "renegotiation", "refused")

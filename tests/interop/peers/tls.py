@@ -112,6 +112,7 @@ class Setup:
         trusted: the authority that it trusts; a server then demands a client certificate.
         alpn: its protocols.
         name: the name that a client verifies.
+        commands: whether a line of one letter is a command to the client, as s_client has them.
     """
 
     version: str = "TLSv1.3"
@@ -119,6 +120,7 @@ class Setup:
     trusted: Pair | None = None
     alpn: tuple[str, ...] = ()
     name: str = "localhost"
+    commands: bool = False
 
 
 class ForeignTls:
@@ -202,7 +204,9 @@ class OpenSsl(ForeignTls):
     def client(self, folder: Path, port: int, setup: Setup) -> Sequence[str | Path]:
         certificate, key, authority = _files(folder, setup, "openssl-client")
         command: list[str | Path] = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", setup.name]
-        command += [self._flags[setup.version], "-quiet", "-verify_quiet", "-no_ign_eof", "-nocommands"]
+        command += [self._flags[setup.version], "-quiet", "-verify_quiet", "-no_ign_eof"]
+        if not setup.commands:
+            command += ["-nocommands"]
         if authority is not None:
             command += ["-CAfile", authority, "-verify_return_error", "-verify_hostname", setup.name]
         if certificate is not None and key is not None:

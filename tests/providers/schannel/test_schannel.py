@@ -6,6 +6,7 @@ import os
 import ssl
 import stat
 import sys
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,9 @@ from securestream.options import Role
 from securestream.principal import NameType, Principal
 from securestream.provider import Capability
 from securestream.records.base import EngineCapability
-from securestream.records.endpoints import Engine, Recheck
+from securestream.records.endpoints import Engine, Recheck, server_endpoint
 from securestream.records.files import revocation_lists
-from securestream.records.settings import Presence
+from securestream.records.settings import Presence, TlsSettings
 from securestream_providers.schannel import Schannel
 from tests.certificates import authority
 from tests.providers.schannel.loopback import CA, CLIENT, ENGINES, LEAF, run
@@ -440,3 +441,59 @@ def test_settings_beside_a_context_are_refused() -> None:
     loose.check_hostname = False
     with pytest.raises(UsageError, match="verify"):
         run(Schannel(loose), Schannel())
+
+
+def test_a_context_that_asks_for_certificates_gives_no_tickets(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*LEAF.write(tmp_path))
+    context.load_verify_locations(cadata=CA.pem.decode())
+    context.verify_mode = ssl.CERT_REQUIRED
+    client, server = Schannel(trust=CA.pem), Schannel(context)
+    for _ in range(2):
+        loop = run(client, server, client_credential=CLIENT.credential, server_credential=None)
+        loop.say(b"data")
+        assert not loop.server.connection.session.resumed
+        assert loop.server.established is not None
+        assert loop.server.established.peer.name == "client.example"
+
+
+@both
+def test_the_systems_authorities_are_trusted_by_default(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(run(Schannel(engine=engine), Schannel(engine=engine)).client.error, CertificateRejected)
+    (tmp_path / "authority.pem").write_bytes(CA.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    run(Schannel(engine=engine), Schannel(engine=engine)).say(b"data")
+
+
+CANARY = "canary-9d1f4c"
+
+
+@both
+def test_a_failure_shows_no_key_and_no_password(engine: Engine) -> None:
+    """SECURITY rule 1: not in the text of an error, a repr, or the locals of a traceback's frames."""
+    from securestream.redaction import Secret
+
+    encrypted = LEAF.encrypted_key_pem("another")
+    credentials = [
+        Certificate(LEAF.pem, encrypted, Secret(CANARY)),
+        Certificate(LEAF.pem, CA.leaf().key_pem, Secret(CANARY)),
+        Certificate(b"no certificate" + LEAF.key_pem, None, Secret(CANARY)),
+    ]
+    for credential in credentials:
+        with pytest.raises(UsageError) as failure:
+            server_endpoint(engine, TlsSettings(trust=CA.pem), [credential])
+        shown = [repr(credential), str(failure.value)]
+        error: BaseException | None = failure.value
+        while error is not None:
+            frames = traceback.TracebackException.from_exception(error, capture_locals=True)
+            # the frame of this test holds the canary itself
+            shown += [
+                repr(frame.locals)
+                for frame in frames.stack
+                if frame.name != "test_a_failure_shows_no_key_and_no_password"
+            ]
+            error = error.__cause__ or error.__context__
+        assert CANARY not in "".join(shown)
+        assert "PRIVATE KEY" not in "".join(shown)
