@@ -16,7 +16,7 @@ import pytest
 
 from securestream.channel_bindings import ChannelBindings, tls_server_end_point
 from securestream.errors import SecureStreamError
-from tests.conftest import SHARED, SHARED_ABSENT
+from tests.conftest import SHARED
 from tests.providers.ntlm.vector_checks import BY_ID, Check, Vector, check_of
 
 HEX = re.compile(r"(?:[0-9a-f]{2})+\Z")
@@ -145,8 +145,3 @@ def test_channel_bindings_vectors(shared: Path) -> None:
         )
         assert bindings.gss_structure().hex() == vector["gss_channel_bindings"], vector["id"]
         assert bindings.md5().hex() == vector["md5"], vector["id"]
-
-
-def test_shared_vectors_are_named_when_absent() -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"{SHARED_ABSENT}: it holds vectors of other projects that may not be copied here")
