@@ -52,6 +52,23 @@ async def test_where_there_is_no_half_close_the_answer_still_comes() -> None:
     right.close_everything()
 
 
+async def test_a_side_that_cannot_be_told_of_the_end_is_not_kept_for_ever() -> None:
+    left, near = MemoryStream.pair()
+    right, far = MemoryStream.pair(half_close=False)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: splice(near, far, linger=0.2))
+            await left.send_eof()
+            for _ in range(4):  # as long as something comes it is handed on
+                await anyio.sleep(0.1)
+                await right.send(b"more")
+                assert await left.receive() == b"more"
+            started = anyio.current_time()
+        assert anyio.current_time() - started < 3
+    left.close_everything()
+    right.close_everything()
+
+
 async def test_the_far_end_can_end_everything() -> None:
     left, near = MemoryStream.pair()
     right, far = MemoryStream.pair()
