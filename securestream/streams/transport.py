@@ -291,7 +291,7 @@ class TcpListener(Listener[TcpStream]):
         Raises:
             anyio.ClosedResourceError: the listener is or was closed meanwhile.
 
-        Cancellation loses no connection.
+        Cancelled in the very turn in which a connection came, that connection is closed.
         """
         await checkpoint()
         while True:

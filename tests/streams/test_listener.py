@@ -254,7 +254,11 @@ async def test_200_silent_clients_of_one_address_do_not_slow_honest_ones_of_anot
         silent: list[socket.socket] = []
         for _ in range(200):
             raw = socket.socket()
-            raw.bind(("127.0.0.2", 0))
+            try:
+                raw.bind(("127.0.0.2", 0))
+            except OSError:
+                raw.close()
+                pytest.skip("this system has one loopback address only")
             raw.connect(("127.0.0.1", listener.port))
             silent.append(raw)
         try:
