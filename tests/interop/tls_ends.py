@@ -47,10 +47,10 @@ def _session(established: Established) -> TlsSession:
 class OurServer:
     """Echoes on a free port of 127.0.0.1, one connection after the other; says how each went."""
 
-    def __init__(self, package: Schannel, credential: Credential | None = None, *, answer: bytes | None = None) -> None:
+    def __init__(self, package: Schannel, credential: Credential | None = None, *, timeout: float = TIMEOUT) -> None:
         self._package = package
         self._credential = LEAF.credential if credential is None else credential
-        self._answer = answer
+        self._timeout = timeout
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -86,14 +86,14 @@ class OurServer:
             outcome.session = _session(established)
 
         try:
-            connection.settimeout(TIMEOUT)
+            connection.settimeout(self._timeout)
             with SecureSocket.wrap_server(
                 connection, self._package, credential=self._credential, admit=admit, timeout=TIMEOUT
             ) as stream:
                 outcome.peer = stream.peer
                 while data := stream.recv(1 << 18):
                     outcome.total += len(data)
-                    stream.sendall(data if self._answer is None else self._answer)
+                    stream.sendall(data)
                 outcome.closed = True
         except Exception as error:  # whatever it is, the test looks at it
             outcome.error = error
