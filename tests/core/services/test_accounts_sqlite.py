@@ -179,6 +179,18 @@ def test_a_row_edited_outside_gives_no_logon(store: SqliteAccounts, path: Path, 
         SqliteAccounts(path).find("alice", "", HERE, NOW)
 
 
+def test_the_hash_of_a_removed_account_does_not_open_its_successor(store: SqliteAccounts, path: Path) -> None:
+    connection = sqlite3.connect(path)
+    (old,) = connection.execute("SELECT sealed FROM accounts WHERE name = 'alice'").fetchone()
+    store.remove("alice")
+    store.add("alice", "another password")
+    connection.execute("UPDATE accounts SET sealed = ? WHERE name = 'alice'", (old,))
+    connection.commit()
+    connection.close()
+    with pytest.raises(ServiceFailed, match="altered outside"):
+        store.find("alice", "", HERE, NOW)
+
+
 def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE mine (x)")
