@@ -94,7 +94,7 @@ def bulk(effort: Effort) -> Section:
         notes=[
             "The clock starts after the handshake. All TLS is 1.3 with the cipher that OpenSSL prefers.",
             (
-                "*By the busier end*: what the CPU time of the end that has more to do allows, a core for each end. The "
+                "*By the busier end*: what the CPU time of the end that has more to do allows, a core for each. The "
                 "ratios are made of it, since what was seen depends on who else uses the machine."
             ),
         ],
