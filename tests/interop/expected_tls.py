@@ -38,5 +38,6 @@ TLS: tuple[Cell, ...] = (
     *cells(TABLE, "OpenSSL", ("client",), ("KeyUpdate", "renegotiation")),
     *cells(TABLE, ".NET", ("server",), _SERVER),
     *cells(TABLE, ".NET", ("client",), _CLIENT),
+    *cells(TABLE, ".NET", ("server", "client"), ("stream stdlib", "stream pyopenssl")),
     *cells(TABLE, "curl", ("client",), _CURL),
 )
