@@ -22,6 +22,7 @@ from securestream.errors import (
     BadSignature,
     ContextExpired,
     ErrorKind,
+    FramingError,
     HandshakeError,
     PeerGone,
     SecureStreamError,
@@ -43,6 +44,10 @@ from securestream.records.base import (
 
 RECORD = 16384
 """The most plaintext that one record carries (RFC 8446 5.1)."""
+
+MAX_OWED = 65536
+"""Octets that reading may leave to be sent: answers to KeyUpdates (27 each) and alerts, which leave with the next send.
+A peer that makes this end answer more often while it only reads would fill its memory."""
 
 
 P = ParamSpec("P")
@@ -72,6 +77,10 @@ def _scratch() -> memoryview:
     except AttributeError:
         buffer = _THREAD.buffer = memoryview(bytearray(RECORD))
     return buffer
+
+
+_OVERHEAD = 256
+"""More than a record's header, tag and padding."""
 
 
 class WantsMore(Exception):
@@ -136,6 +145,7 @@ class EngineConnection(ABC):
         self._end_told = False
         self._authenticated_end = False
         self._early: deque[bytes] | None = None
+        self._sent = 0
         self.lock = RLock()
         discard_in_child(self)
 
@@ -174,6 +184,10 @@ class EngineConnection(ABC):
     @abstractmethod
     def _drain(self) -> bytes:
         """Give ciphertext."""
+
+    @abstractmethod
+    def _unsent(self) -> int:
+        """Octets of ciphertext that nobody has taken yet."""
 
     @abstractmethod
     def _leftover(self) -> bytes:
@@ -278,6 +292,7 @@ class EngineConnection(ABC):
             raise UsageError("this end has sent close_notify: nothing can be sent any more")
         if not len(data):
             return
+        self._sent += len(data) + (len(data) // RECORD + 1) * _OVERHEAD
         try:
             self._write(data)
         except EngineFailure as failure:
@@ -303,6 +318,7 @@ class EngineConnection(ABC):
     @_alone
     def data_to_send(self) -> bytes:
         """Octets for the transport."""
+        self._sent = 0
         return self._drain()
 
     def trailing_data(self) -> bytes:
@@ -340,6 +356,8 @@ class EngineConnection(ABC):
             count = self._read_into(buffer)
         except WantsMore:
             self._after_data()
+            if self._unsent() > self._sent + MAX_OWED:
+                self._fail(FramingError("the TLS peer asks for new keys or renegotiation again and again: closing"))
             return 0
         except Ended:
             self._authenticated_end = True

@@ -116,6 +116,7 @@ class PyOpenSslConnection(EngineConnection):
         self._judge = judge
         self._pending = bytearray()
         self._at = 0
+        self._drained: list[bytes] = []
         if role is Role.ACCEPTOR:
             self._tls.set_accept_state()
             return
@@ -183,12 +184,16 @@ class PyOpenSslConnection(EngineConnection):
             self._at = 0
 
     def _drain(self) -> bytes:
-        parts: list[bytes] = []
+        self._unsent()
+        drained, self._drained = b"".join(self._drained), []
+        return drained
+
+    def _unsent(self) -> int:
         while True:
             try:
-                parts.append(self._tls.bio_read(65536))
+                self._drained.append(self._tls.bio_read(65536))
             except SSL.WantReadError:
-                return b"".join(parts)
+                return sum(map(len, self._drained))
 
     def _leftover(self) -> bytes:
         left = bytes(self._pending[self._at :])

@@ -99,6 +99,9 @@ class StdlibConnection(EngineConnection):
     def _drain(self) -> bytes:
         return self._outgoing.read() if self._outgoing.pending else b""
 
+    def _unsent(self) -> int:
+        return self._outgoing.pending
+
     def _leftover(self) -> bytes:
         return self._incoming.read()
 
