@@ -180,9 +180,10 @@ class TlsStream(SealedStream):
                 connection.receive_data(view[offset : offset + _FEED])
                 while count := connection.read_into(scratch[filled:]):
                     filled += count
-                    if filled == SCRATCH_SIZE:
-                        self._deliver(bytes(scratch))
-                        filled = 0
+                    if filled < SCRATCH_SIZE:
+                        break  # that was all there is
+                    self._deliver(bytes(scratch))
+                    filled = 0
         finally:  # what came before damage is delivered
             self._deliver(bytes(scratch[:filled]))
         self._take_events()
