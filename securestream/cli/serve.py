@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -40,10 +41,10 @@ def serve(asked: Namespace, report: Report) -> int:
         UsageError: the arguments cannot work together.
         OSError: the address cannot be listened on.
     """
+    forbid_core_dumps()
     package = package_of(asked, Role.ACCEPTOR)
     _check(asked, package)
     server = Server(asked, package, report)
-    forbid_core_dumps()
     status, _ = run_until_signal(server.run, asked.backend)
     return status
 
@@ -52,12 +53,25 @@ def _check(asked: Namespace, package: SecurityPackage) -> None:
     proves_clients = not is_record_package(package) or asked.ca is not None
     if asked.allow and not proves_clients:
         raise UsageError("--allow needs clients that prove who they are: give --ca FILE, the authorities of theirs")
-    risky = "--exec" if asked.execute is not None else "--forward" if asked.forward is not None else None
-    if risky and not asked.address.is_loopback:
-        if not proves_clients:
-            raise UsageError(f"{risky} beyond this machine needs clients that prove who they are: give --ca FILE")
-        if not asked.allow:
-            raise UsageError(f"{risky} beyond this machine needs --allow PRINCIPAL: whom do you admit?")
+    if _is_risky(asked) and not asked.address.is_loopback and not proves_clients:
+        raise UsageError("--exec or --forward beyond this machine needs clients that prove who they are: give --ca")
+    _check_reach(asked, [asked.address])
+
+
+def _is_risky(asked: Namespace) -> bool:
+    return asked.execute is not None or asked.forward is not None
+
+
+def _check_reach(asked: Namespace, addresses: Sequence[Address]) -> None:
+    """Refuse to run programs or to forward for whomever an account admits, if others than this machine's users can ask.
+
+    Raises:
+        UsageError: ``--allow`` is missing.
+    """
+    if _is_risky(asked) and not asked.allow:
+        for address in addresses:
+            if not address.is_loopback:
+                raise UsageError(f"--exec or --forward on {address}, beyond this machine, needs --allow PRINCIPAL")
 
 
 def forbid_core_dumps() -> None:
@@ -111,8 +125,10 @@ class Server:
             listener=self._listener,
         )
         async with listener:
-            for host, port in listener.addresses:
-                tell_ready(Address(host, port), self._report)
+            addresses = [Address(host, port) for host, port in listener.addresses]
+            _check_reach(asked, addresses)  # whatever a name has come to
+            for address in addresses:
+                tell_ready(address, self._report)
             await listener.serve(self._handle)
         return 0
 
@@ -189,8 +205,11 @@ def tell_ready(address: Address, report: Report) -> None:
 
 
 def remote_address(stream: ByteStream) -> str:
-    """The peer's address and port, as text."""
-    return str(Address.of_socket(stream.extra(SocketAttribute.remote_address)))
+    """The peer's address and port, as text; the system forgets them when the peer breaks the connection."""
+    try:
+        return str(Address.of_socket(stream.extra(SocketAttribute.remote_address)))
+    except (OSError, anyio.TypedAttributeLookupError):
+        return "an address that is gone"
 
 
 def detail_of(stream: ByteStream) -> str:

@@ -6,6 +6,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from typing import ClassVar, Self
 
 import pytest
 
@@ -202,3 +203,29 @@ def test_errors_for_machines_are_objects(store: str) -> None:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert json.loads(line)["event"] == "error"
+
+
+def test_a_name_that_leads_beyond_this_machine_is_refused_once_it_is_known(
+    store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ``localhost`` resolves to: the address that is bound decides."""
+    from securestream.cli import serve
+
+    class Listener:
+        addresses: ClassVar[list[tuple[str, int]]] = [("127.0.0.1", 1), ("192.0.2.1", 1)]
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            return
+
+    async def listen(*_: object, **__: object) -> Listener:
+        return Listener()
+
+    monkeypatch.setattr(serve, "listen", listen)
+    arguments = ["serve", "localhost:0", "--package", "ntlm", "--accounts", store, "--exec", "program"]
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "192.0.2.1:1, beyond this machine, needs --allow" in told.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,13 +10,19 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
+from anyio.abc import SocketAttribute
 
 from securestream.cli.demo.certificates import Authority
+from securestream.cli.serve import remote_address
 from securestream.services.nt_hash import nt_hash
 from tests.cli.keys import seal_key
+from tests.cli.pairs import MemoryStream
 from tests.cli.processes import PASSWORD, Running, run
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -282,6 +289,34 @@ def test_the_password_of_a_key_comes_from_a_file(authority: Authority, tmp_path:
             stdin=b"x",
         )
         assert (done.stdout, done.stderr) == (b"x", b"")
+
+
+def test_a_client_that_resets_at_once_does_not_end_the_server(store: str) -> None:
+    """The system forgets a peer's address with its connection: asking for it must not be an error of the server."""
+
+    class Reset(MemoryStream):
+        @property
+        def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+            def forgotten() -> Any:
+                raise OSError(errno.ENOTCONN, "not connected")
+
+            return {SocketAttribute.remote_address: forgotten}
+
+    async def ask() -> None:
+        for stream in (Reset(), MemoryStream()):
+            assert remote_address(stream) == "an address that is gone"
+            stream.close_everything()
+
+    anyio.run(ask)
+    with Running(*ntlm(store, "--echo")) as server:
+        for _ in range(5):
+            process = Running(
+                *("connect", server.address, *ALICE), environ={"SECURESTREAM_PASSWORD": PASSWORD}, listens=False
+            )
+            with process:
+                server.line()
+                process.process.kill()
+        assert run("connect", server.address, *ALICE, stdin=b"x", password=PASSWORD).stdout == b"x"
 
 
 def test_nobody_there_is_one_sentence(installed: None) -> None:
