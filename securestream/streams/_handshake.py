@@ -126,7 +126,7 @@ def make_settings(
         attempts=attempts,
         standard_compatible=standard_compatible,
         bind_to_channel=bind_to_channel,
-        own_policy=binding_policy is not None or options is not None,
+        own_policy=binding_policy is not None or chosen.binding_policy is not BindingPolicy.WHEN_SUPPORTED,
     )
 
 

@@ -127,7 +127,8 @@ class NegotiateStream(SealedStream):
             protection: see `wrap_client`; a client that offers less is refused.
             options: see `wrap_client`.
             binding_policy: what is demanded of channel bindings; by default `BindingPolicy.WHEN_ADVERTISED` inside our
-                own TLS, and what `options` say elsewhere.
+                own TLS, where only this argument can ask for `BindingPolicy.WHEN_SUPPORTED`, and what `options` say
+                elsewhere.
             services: see `wrap_client`.
             admit: see `wrap_client`; the peer is `Established.peer`.
             handshake_timeout: seconds for all attempts together.

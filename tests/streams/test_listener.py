@@ -19,6 +19,7 @@ from securestream.errors import (
     HandshakeTimeout,
     LogonDenied,
     NotAuthorized,
+    PeerGone,
     PeerRefused,
     SecureStreamError,
     UsageError,
@@ -218,9 +219,14 @@ async def test_silent_clients_lose_their_slots_in_time() -> None:
     async with server(handshake_timeout=0.2, max_handshakes=2) as listener:
         silent = [await connect_tcp("127.0.0.1", listener.port) for _ in range(4)]
         async with closing(*silent):
-            started = time.monotonic()
-            await talk(listener.port)
-            assert time.monotonic() - started < 5
+            with anyio.fail_after(5):
+                while True:
+                    try:
+                        await talk(listener.port)
+                    except PeerGone:  # the silent ones still have the share of this address
+                        await anyio.sleep(0.05)
+                    else:
+                        break
 
 
 async def test_a_dribbling_client_does_not_stretch_its_time() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
+from securestream.ambient import system_options
+from securestream.credentials import Credential
 from securestream.errors import (
     BadSignature,
     ContextError,
@@ -23,8 +26,8 @@ from securestream.errors import (
     QualityNotMet,
     UsageError,
 )
-from securestream.options import ContextFlags, Protection
-from securestream.provider import TargetName
+from securestream.options import BindingPolicy, ContextFlags, Options, Protection
+from securestream.provider import Handshake, TargetName
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.negotiate import NegotiateStream
 from tests.streams.pairs import (
@@ -404,6 +407,36 @@ async def test_an_authentication_inside_tls_is_bound_to_it() -> None:
         assert one.extra(SecurityAttribute.tls_session).version == "TLSv1.3"
         assert one.extra(SecurityAttribute.package) == "Toy"
         assert one.extra(SecurityAttribute.closure_authenticated)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "policy"),
+    [
+        ({}, BindingPolicy.WHEN_ADVERTISED),
+        ({"options": system_options()}, BindingPolicy.WHEN_ADVERTISED),
+        ({"options": system_options(binding_policy=BindingPolicy.ALWAYS)}, BindingPolicy.ALWAYS),
+        ({"binding_policy": BindingPolicy.WHEN_SUPPORTED}, BindingPolicy.WHEN_SUPPORTED),
+    ],
+    ids=str,
+)
+async def test_inside_our_own_tls_absent_bindings_are_refused_when_advertised(
+    arguments: dict[str, Any], policy: BindingPolicy
+) -> None:
+    asked: list[Options] = []
+
+    class Telling(Toy):
+        def accept(self, credential: Credential | None, options: Options) -> Handshake:
+            asked.append(options)
+            return super().accept(credential, options)
+
+    client, server = await tls_over(*await tcp_pair())
+    one, other = await both(
+        lambda: NegotiateStream.wrap_client(client, package=Toy(), credential=ALICE),
+        lambda: NegotiateStream.wrap_server(server, package=Telling(), credential=ALICE, **arguments),
+    )
+    async with closing(one, other):
+        assert asked[0].binding_policy is policy
+        assert asked[0].channel_bindings == client.extra(SecurityAttribute.channel_bindings)
 
 
 # 11. Keys are dropped at close; repr shows package and state only
