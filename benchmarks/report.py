@@ -39,6 +39,7 @@ def _machine() -> list[tuple[str, str]]:
 
     rows = [
         ("CPU", f"{_cpu()}, {len(_cpus())} used"),
+        ("others on it", _load()),
         ("system", f"{platform.system()} {platform.release()}"),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version}"),
         ("OpenSSL of cryptography", backend.openssl_version_text()),
@@ -66,6 +67,14 @@ def _cpus() -> Sequence[int]:
     import os
 
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+
+
+def _load() -> str:
+    import os
+
+    if not hasattr(os, "getloadavg"):
+        return "unknown"
+    return f"load average {os.getloadavg()[1]:.1f} over 5 minutes; 1 to 2 of it is this run"
 
 
 def _debian(package: str) -> str:
