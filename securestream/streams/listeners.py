@@ -12,6 +12,7 @@ from anyio.abc import Listener, SocketAttribute, TaskGroup
 
 from securestream.errors import LimitExceeded, SecureStreamError, UsageError, kind_of
 from securestream.options import Role
+from securestream.services.failures import source_key
 from securestream.streams._handshake import Settings, close_forcefully, source_of
 from securestream.streams._sealed import SealedStream
 from securestream.streams._wrap import SecureStream, wrap
@@ -41,7 +42,8 @@ class SecureListener(Listener[SecureStream]):
         settings: what each handshake takes.
         max_handshakes: handshakes at once; the slot is taken before a connection is accepted, so that more wait in
             the system's queue.
-        max_handshakes_per_source: of them, how many may come from one address; further ones are closed at once.
+        max_handshakes_per_source: of them, how many may come from one address, or one /64 of IPv6; further ones are
+            closed at once. Never more than half of what the other two limits allow: others must find a place.
         max_connections: authenticated connections at once, taken in the same way; `None` for no limit.
     """
 
@@ -62,7 +64,8 @@ class SecureListener(Listener[SecureStream]):
         self._settings = settings
         self._handshakes = anyio.Semaphore(max_handshakes)
         self._connections = None if max_connections is None else anyio.Semaphore(max_connections)
-        self._per_source = max_handshakes_per_source
+        places = max_handshakes if max_connections is None else min(max_handshakes, max_connections)
+        self._per_source = min(max_handshakes_per_source, max(1, places // 2))
         self._closed = False
         self._sources: Counter[str] = Counter()
 
@@ -137,9 +140,10 @@ class SecureListener(Listener[SecureStream]):
 
     async def _authenticate(self, transport: TcpStream) -> SecureStream | None:
         source = source_of(transport)
-        self._sources[source] += 1
+        key = source_key(source)
+        self._sources[key] += 1
         try:
-            if self._sources[source] > self._per_source:
+            if self._sources[key] > self._per_source:
                 await close_forcefully(transport)
                 raise LimitExceeded(f"{source} has {self._per_source} handshakes running already")
             return await wrap(transport, Role.ACCEPTOR, self._settings)
@@ -147,9 +151,9 @@ class SecureListener(Listener[SecureStream]):
             await self.handle_handshake_error(error, source)
             return None
         finally:
-            self._sources[source] -= 1
-            if not self._sources[source]:
-                del self._sources[source]
+            self._sources[key] -= 1
+            if not self._sources[key]:
+                del self._sources[key]
 
     async def handle_handshake_error(self, error: Exception, source: str) -> None:
         """A handshake failed; its connection is closed. Logs one line, for a bug with its traceback.
