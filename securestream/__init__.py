@@ -61,11 +61,15 @@ if TYPE_CHECKING:
     from securestream.principal import NameType as NameType
     from securestream.principal import Principal as Principal
     from securestream.provider import Capability as Capability
+    from securestream.provider import ContextImporter as ContextImporter
     from securestream.provider import Established as Established
     from securestream.provider import PackageInfo as PackageInfo
     from securestream.provider import SecurityContext as SecurityContext
     from securestream.provider import SecurityPackage as SecurityPackage
+    from securestream.provider import TargetName as TargetName
+    from securestream.provider import TokenDescriber as TokenDescriber
     from securestream.registry import Registry as Registry
+    from securestream.streams._wrap import SecureStream as SecureStream
     from securestream.streams.attributes import SecurityAttribute as SecurityAttribute
     from securestream.streams.connect import SecureConnectable as SecureConnectable
     from securestream.streams.connect import connect as connect
@@ -90,8 +94,11 @@ _NAMES = {
     "machine": "HandshakeMachine Step",
     "options": "BindingPolicy ContextFlags Limits Options Protection Role",
     "principal": "NameType Principal",
-    "provider": "Capability Established PackageInfo SecurityContext SecurityPackage",
+    "provider": (
+        "Capability ContextImporter Established PackageInfo SecurityContext SecurityPackage TargetName TokenDescriber"
+    ),
     "registry": "Registry",
+    "streams._wrap": "SecureStream",
     "streams.attributes": "SecurityAttribute",
     "streams.connect": "SecureConnectable connect listen",
     "streams.listeners": "SecureListener",

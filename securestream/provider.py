@@ -16,7 +16,17 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, Flag
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
 from securestream.credentials import Credential
 from securestream.errors import ContextExpired, Unsupported
@@ -290,7 +300,7 @@ class SecurityContext(ABC):
         self.verify(octets, mic)
 
     def export(self) -> bytes:
-        """Give the state away and end this context; ``package.import_context`` revives it elsewhere.
+        """Give the state away and end this context; `ContextImporter.import_context` revives it elsewhere.
 
         Raises:
             Unsupported: the mechanism cannot.
@@ -435,4 +445,26 @@ class SecurityPackage(Protocol):
 
     def accept(self, credential: Credential | None, options: Options) -> Handshake:
         """The acceptor's handshake. Nothing happens before it is driven."""
+        ...
+
+
+@runtime_checkable
+class ContextImporter(Protocol):
+    """What a package offers beside `SecurityPackage` when its contexts can be exported."""
+
+    def import_context(self, exported: bytes) -> SecurityContext:
+        """Revive what `SecurityContext.export` gave.
+
+        Raises:
+            UsageError: the octets are no exported context of this package and version.
+        """
+        ...
+
+
+@runtime_checkable
+class TokenDescriber(Protocol):
+    """What a package offers beside `SecurityPackage` when it can tell what its tokens say."""
+
+    def describe_token(self, token: bytes) -> str:
+        """One readable line on a token, malformed ones included; it shows no secret and raises nothing."""
         ...

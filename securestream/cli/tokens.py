@@ -6,10 +6,10 @@ TLS records are the core's own, so they are read here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from securestream.provider import Capability, SecurityPackage
+from securestream.provider import Capability, SecurityPackage, TokenDescriber
 
 HEADER = 5
 LONGEST_RECORD = 16384 + 2048  # RFC 5246 6.2.3; TLS 1.3 allows less
@@ -111,9 +111,8 @@ def describe_token(package: SecurityPackage, token: bytes) -> str:
     """One readable line on `token` of `package`: kind, flags and names, never what proves or seals."""
     if not token:
         return "empty token"
-    hook: Callable[[bytes], str] | None = getattr(package, "describe_token", None)
-    if hook is not None:
-        return hook(token)
+    if isinstance(package, TokenDescriber):
+        return package.describe_token(token)
     if Capability.STREAM in package.info.capabilities:
         return describe_records(token)
     return f"{package.info.name} token ({len(token)} octets)"

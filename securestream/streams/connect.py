@@ -10,7 +10,7 @@ from anyio.abc import AnyByteStreamConnectable, ByteStream, ByteStreamConnectabl
 from securestream.carrier import Admit
 from securestream.credentials import Credential
 from securestream.drive import Services
-from securestream.errors import UsageError
+from securestream.errors import NoCredentials, UsageError
 from securestream.options import BindingPolicy, Options, Protection, Role
 from securestream.provider import SecurityPackage, TargetName
 from securestream.streams._dial import connect_tcp
@@ -55,6 +55,7 @@ async def connect(
 
     Raises:
         anyio.ConnectionFailed: no address answered.
+        NoCredentials: the package cannot use the credential; nothing was sent.
         HandshakeError: the handshake failed at this end.
         PeerRefused: the server refused.
         PeerGone: the server ended its stream.
@@ -74,6 +75,8 @@ async def connect(
         handshake_timeout=handshake_timeout,
         standard_compatible=standard_compatible,
     )
+    if unusable := settings.package.usable(settings.credentials[0], Role.INITIATOR):
+        raise NoCredentials(f"{settings.package.info.name} cannot connect so: {unusable.reason}")
     return await wrap(await connect_tcp(host, port), Role.INITIATOR, settings)
 
 
