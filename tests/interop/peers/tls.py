@@ -12,12 +12,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar
 
+import pytest
+
 from tests.certificates import Pair
+from tests.interop.peers.namespace import Namespace
 
 TIMEOUT = 20.0
 
@@ -230,7 +233,7 @@ class GnuTls(ForeignTls):
         certificate, key, authority = _files(folder, setup, "gnutls-server")
         assert certificate is not None
         assert key is not None
-        port = free_port()
+        port = 4433
         command: list[str | Path] = ["gnutls-serv", "--echo", "--quiet", "--port", str(port)]
         command += ["--x509certfile", certificate, "--x509keyfile", key, "--priority", self._priorities[setup.version]]
         if authority is not None:
@@ -241,9 +244,14 @@ class GnuTls(ForeignTls):
             command += ["--alpn", name]
         if setup.alpn:
             command += ["--alpn-fatal"]
-        with started(command, folder / "gnutls-server.log") as process:
-            wait_for_listener(port)
-            yield process, port
+        with closing(_namespace()) as inside:  # it listens on every interface, and cannot be told otherwise
+            process = inside.run(Process, command, folder / "gnutls-server.log")
+            try:
+                inside.run(wait_for_listener, port)
+                with inside.reachable(port) as outside:
+                    yield process, outside
+            finally:
+                process.close()
 
     def payload(self, size: int) -> bytes:
         """gnutls-serv 3.7 echoes text, when a line of it is complete."""
@@ -265,12 +273,19 @@ class GnuTls(ForeignTls):
         return [*command, "127.0.0.1"]
 
 
+def _namespace() -> Namespace:
+    try:
+        return Namespace()
+    except OSError as error:
+        pytest.skip(f"gnutls-serv listens on every interface, and there is no network namespace for it: {error}")
+
+
 def wait_for_listener(port: int) -> None:
     """Until a socket listens on `port`, without connecting to it: a tool that serves one would count that."""
     wanted = f":{port:04X} "
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for table in ("/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"):
             with suppress(OSError):
                 for line in Path(table).read_text().splitlines():
                     fields = line.split()
