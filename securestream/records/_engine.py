@@ -167,7 +167,7 @@ class EngineConnection(ABC):
 
     @abstractmethod
     def _read_into(self, buffer: memoryview) -> int:
-        """Plaintext of one record into `buffer`. Raises as `_handshake`."""
+        """Plaintext of one record into `buffer`; 0 when more octets are needed. Raises Ended or EngineFailure."""
 
     @abstractmethod
     def _write(self, data: Buffer) -> None:
@@ -233,39 +233,52 @@ class EngineConnection(ABC):
             self._state = _State.HANDSHAKE
             self._advance()
 
-    @_alone
+    # The four that each message needs take the lock themselves: a wrapper would cost more than they do.
+
     def receive_data(self, data: Buffer) -> None:
         """Take octets from the transport."""
-        if self._eof:
-            raise UsageError("the transport has ended: it cannot give more octets")
-        self._feed(data)
+        with self.lock:
+            if self._eof:
+                raise UsageError("the transport has ended: it cannot give more octets")
+            self._feed(data)
 
     def receive_eof(self) -> None:
         """The transport ended."""
         self._eof = True
 
-    @_alone
     def next_event(self) -> RecordEvent | None:
         """The next event, or `None` when more octets are needed."""
-        self.start()
-        if self._failure is not None:
-            raise self._failure
-        if self._state is _State.HANDSHAKE:
-            return HandshakeCompleted() if self._advance() else None
-        if self._early:
-            return PlainData(self._early.popleft())
-        if self._state is _State.OPEN:
-            buffer = _scratch()
-            if count := self._read_ready(buffer):
-                return PlainData(bytes(buffer[:count]))
-        return self._end()
+        with self.lock:
+            if self._state is _State.NEW:
+                self.start()
+            if self._failure is not None:
+                raise self._failure
+            if self._state is _State.HANDSHAKE:
+                return HandshakeCompleted() if self._advance() else None
+            if self._early:
+                return PlainData(self._early.popleft())
+            if self._state is _State.OPEN:
+                buffer = _scratch()
+                if count := self._read_ready(buffer):
+                    return PlainData(bytes(buffer[:count]))
+            return self._end()
 
-    @_alone
     def read_into(self, buffer: bytearray | memoryview) -> int:
         """Fill `buffer` with the plaintext of all complete records at hand."""
-        if self._failure is not None:
-            raise self._failure
-        view = memoryview(buffer).cast("B")
+        with self.lock:
+            if self._failure is not None:
+                raise self._failure
+            view = memoryview(buffer).cast("B")
+            filled = self._read_early(view) if self._early else 0
+            while self._state is _State.OPEN and filled < len(view):
+                count = self._read_ready(view[filled:] if filled else view, pending=filled > 0)
+                if not count:
+                    break
+                filled += count
+            return filled
+
+    def _read_early(self, view: memoryview) -> int:
+        """What came before this end's close_notify."""
         filled = 0
         while self._early and filled < len(view):
             first = self._early.popleft()
@@ -274,29 +287,24 @@ class EngineConnection(ABC):
             filled += count
             if count < len(first):
                 self._early.appendleft(first[count:])
-        while self._state is _State.OPEN and filled < len(view):
-            count = self._read_ready(view[filled:] if filled else view, pending=filled > 0)
-            if not count:
-                break
-            filled += count
         return filled
 
-    @_alone
     def send(self, data: Buffer) -> None:
         """Encrypt application data."""
-        if self._failure is not None:
-            raise self._failure
-        if self._session is None:
-            raise UsageError("the TLS handshake is not complete: nothing can be sent yet")
-        if self._closed:
-            raise UsageError("this end has sent close_notify: nothing can be sent any more")
-        if not len(data):
-            return
-        self._sent += len(data) + (len(data) // RECORD + 1) * _OVERHEAD
-        try:
-            self._write(data)
-        except EngineFailure as failure:
-            raise self._fail(self._translate(failure)) from failure
+        with self.lock:
+            if self._failure is not None:
+                raise self._failure
+            if self._session is None:
+                raise UsageError("the TLS handshake is not complete: nothing can be sent yet")
+            if self._closed:
+                raise UsageError("this end has sent close_notify: nothing can be sent any more")
+            if not len(data):
+                return
+            self._sent += len(data) + (len(data) // RECORD + 1) * _OVERHEAD
+            try:
+                self._write(data)
+            except EngineFailure as failure:
+                raise self._fail(self._translate(failure)) from failure
 
     @_alone
     def close(self) -> None:
@@ -315,11 +323,11 @@ class EngineConnection(ABC):
             self._after_data()
             self._shutdown()
 
-    @_alone
     def data_to_send(self) -> bytes:
         """Octets for the transport."""
-        self._sent = 0
-        return self._drain()
+        with self.lock:
+            self._sent = 0
+            return self._drain()
 
     def trailing_data(self) -> bytes:
         """Octets beyond the peer's close_notify."""
@@ -354,11 +362,6 @@ class EngineConnection(ABC):
         """
         try:
             count = self._read_into(buffer)
-        except WantsMore:
-            self._after_data()
-            if self._unsent() > self._sent + MAX_OWED:
-                self._fail(FramingError("the TLS peer asks for new keys or renegotiation again and again: closing"))
-            return 0
         except Ended:
             self._authenticated_end = True
             self._state = _State.ENDED
@@ -368,6 +371,10 @@ class EngineConnection(ABC):
             if pending:
                 return 0
             raise error from failure
+        if not count:
+            self._after_data()
+            if self._unsent() > self._sent + MAX_OWED:
+                self._fail(FramingError("the TLS peer asks for new keys or renegotiation again and again: closing"))
         return count
 
     def _end(self) -> PeerClosed | None:

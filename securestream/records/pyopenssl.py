@@ -131,7 +131,8 @@ class PyOpenSslConnection(EngineConnection):
             try:
                 self._tls.do_handshake()
             except SSL.WantReadError:
-                self._pump()
+                if not self._pump():
+                    raise WantsMore from None
             except SSL.Error as error:
                 raise self._signal(error) from error
             else:
@@ -139,11 +140,14 @@ class PyOpenSslConnection(EngineConnection):
 
     def _read_into(self, buffer: memoryview) -> int:
         part = buffer[:RECORD]  # pyOpenSSL makes a buffer as large as the one it is given, for each record
+        if not self._tls.pending() and not self._pump():
+            return 0
         while True:
             try:
                 return self._tls.recv_into(part)
             except SSL.WantReadError:
-                self._pump()
+                if not self._pump():
+                    return 0
             except SSL.Error as error:
                 raise self._signal(error) from error
 
@@ -165,23 +169,24 @@ class PyOpenSslConnection(EngineConnection):
             self._at = 0
         self._pending += data
 
-    def _pump(self) -> None:
-        """Give OpenSSL the next whole record, so that what follows a close_notify stays ours."""
+    def _pump(self) -> bool:
+        """Give OpenSSL the next whole record, so that what follows a close_notify stays ours; tell if there was one."""
         have = len(self._pending) - self._at
         if have < HEADER:
-            raise WantsMore
+            return False
         kind = self._pending[self._at]
         length = HEADER + int.from_bytes(self._pending[self._at + 3 : self._at + HEADER], "big")
         if not 20 <= kind <= 24 or length > HEADER + LONGEST_RECORD:
             length = have  # OpenSSL's to refuse
         if have < length:
-            raise WantsMore
+            return False
         with memoryview(self._pending) as pending:
             self._tls.bio_write(pending[self._at : self._at + length])
         self._at += length
         if self._at == len(self._pending):
             self._pending = bytearray()  # an idle connection keeps no buffer
             self._at = 0
+        return True
 
     def _drain(self) -> bytes:
         self._unsent()

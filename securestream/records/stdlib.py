@@ -73,8 +73,12 @@ class StdlibConnection(EngineConnection):
             raise _signal(error) from error
 
     def _read_into(self, buffer: memoryview) -> int:
+        if not (self._incoming.pending or self._closed or self._tls.pending()):
+            return 0  # OpenSSL would say so by an exception, at the price of the record; closed, it knows of an end
         try:
             count: int = self._tls.read(len(buffer), buffer)  # type: ignore[assignment]  # with a buffer it counts
+        except ssl.SSLWantReadError:
+            return 0
         except ssl.SSLError as error:
             raise _signal(error) from error
         if not count:  # close_notify, while ours is not sent; after that it raises SSLZeroReturnError
