@@ -12,6 +12,7 @@ import pytest
 
 from tests.interop.expected import EXPECTED
 from tests.interop.matrix import Filler, Matrix
+from tests.listing import mutation_lines, vector_lines
 
 CI = bool(os.environ.get("CI"))
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -97,7 +98,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the tables and, in CI, what is missing from them."""
+    """Print the lists, the tables and, in CI, what is missing from them."""
+    vectors = list(vector_lines(terminalreporter.stats))
+    if vectors and not SHARED.is_dir():
+        vectors.append(f"the other projects' files: 0 run; skipped: {SHARED_ABSENT}")
+    for title, listed in (("vectors", vectors), ("mutated messages", list(mutation_lines(terminalreporter.stats)))):
+        if listed:
+            terminalreporter.section(title)
+            for line in listed:
+                terminalreporter.write_line(line)
     if lines := list(config.stash[_MATRIX].lines()):
         terminalreporter.section("interoperability")
         for line in lines:

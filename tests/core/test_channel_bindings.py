@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from securestream.channel_bindings import (
 )
 from securestream.errors import ErrorKind, Unsupported
 from tests.core.handshakes import NOW
+from tests.listing import VECTORS
 
 RSA = rsa.generate_private_key(65537, 2048)
 SHA256_RSA = bytes.fromhex("06092a864886f70d01010b")  # RFC 8017 A.2.4, as DER
@@ -44,10 +46,11 @@ def bound(der: bytes) -> bytes:
     return value
 
 
-def test_vectors(shared: Path) -> None:
+def test_vectors(shared: Path, record_property: Callable[[str, object], None]) -> None:
     vectors = json.loads((shared / "vectors" / "channel_bindings.json").read_text())["vectors"]
     assert len(vectors) == 7
     for vector in vectors:
+        record_property(VECTORS, "channel_bindings.json")
         if "certificate_der_b64" in vector:
             bindings = tls_server_end_point(base64.b64decode(vector["certificate_der_b64"]))
             assert bindings.application_data.hex() == vector["application_data"], vector["id"]

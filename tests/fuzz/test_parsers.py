@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -18,16 +19,19 @@ from tests.fuzz.harness import (
     rounds_from_environment,
     seed_from_environment,
 )
+from tests.listing import MUTATIONS
 
 SEED = seed_from_environment()
 
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("parser", collect(), ids=lambda parser: parser.name)
-def test_parser_refuses_mutated_messages_by_its_own_errors(parser: Parser) -> None:
+def test_parser_refuses_mutated_messages_by_its_own_errors(
+    parser: Parser, record_property: Callable[[str, object], None]
+) -> None:
     rounds = rounds_from_environment()
     tally = Run(parser, SEED).rounds(rounds)
-    print(report(parser, SEED, rounds, tally))
+    record_property(MUTATIONS, report(parser, SEED, rounds, tally))
     assert tally.accepted + tally.refused == rounds
 
 

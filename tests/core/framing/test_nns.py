@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from securestream.errors import ErrorKind, FramingError, UsageError
 from securestream.framing.base import EndOfInput, ErrorFrame, Mode, RawData, SealedFrame, TokenFrame, TokenKind
 from securestream.framing.nns import NnsFraming
 from securestream.options import Limits
+from tests.listing import VECTORS
 
 
 def _fed(octets: bytes, mode: Mode = Mode.HANDSHAKE, limits: Limits | None = None) -> NnsFraming:
@@ -157,12 +159,15 @@ def _captures(shared: Path) -> list[Any]:
     return [json.loads(path.read_text()) for path in sorted((shared / "vectors" / "nns_captures").glob("*.json"))]
 
 
-def test_every_capture_of_dot_net_is_read_to_its_last_octet(shared: Path) -> None:
+def test_every_capture_of_dot_net_is_read_to_its_last_octet(
+    shared: Path, record_property: Callable[[str, object], None]
+) -> None:
     """One handshake frame after another up to the done frame, then data frames; level None has bare octets."""
     captures = _captures(shared)
     assert len(captures) >= 12
     kinds: set[type[Any]] = set()
     for capture in captures:
+        record_property(VECTORS, "nns_captures")
         bare = capture["name"] == "ntlm-None"
         for direction in ("c2s", "s2c"):
             framing = NnsFraming()
