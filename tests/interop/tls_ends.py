@@ -13,6 +13,7 @@ from typing import Self
 
 from securestream.blocking import SecureSocket
 from securestream.credentials import Credential
+from securestream.errors import PeerRefused
 from securestream.principal import Principal
 from securestream.provider import Established, SecurityContext
 from securestream.records.base import TlsSession
@@ -42,6 +43,12 @@ class Outcome:
 def _session(established: Established) -> TlsSession:
     assert not isinstance(established.result, SecurityContext)
     return established.result.session
+
+
+def alert_of(error: BaseException | None) -> str:
+    """The alert by which the peer refused us, and what kind of error we make of it."""
+    assert isinstance(error, PeerRefused), error
+    return f"alert {error.code}, {error.kind.name}"
 
 
 class OurServer:
