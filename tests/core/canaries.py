@@ -117,6 +117,12 @@ SETUPS: dict[str, dict[str, Callable[[], Setup]]] = {
 }
 """How to set up each package; a package that is installed and missing here fails the tests."""
 
+CASES = {f"{package} {form}": make for package, forms in SETUPS.items() for form, make in forms.items()}
+RECORDS = {name: make for name, make in CASES.items() if name.startswith("schannel")}
+"""Whose result is a record connection."""
+TOKENS = {name: make for name, make in CASES.items() if name not in RECORDS}
+"""Whose result is a security context."""
+
 
 class Failing(Services):
     """Performs everything by raising."""

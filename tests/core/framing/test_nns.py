@@ -155,6 +155,30 @@ def test_what_was_read_too_far_is_given_up() -> None:
     assert framing.trailing_data() == b""
 
 
+def test_constructed_frames_are_read_and_written_the_same(
+    shared: Path, record_property: Callable[[str, object], None]
+) -> None:
+    vectors = json.loads((shared / "vectors" / "ms_nns_frames.json").read_text())["vectors"]
+    for vector in vectors:
+        record_property(VECTORS, "ms_nns_frames.json")
+        octets = bytes.fromhex(vector.get("frame") or vector["frame_header"] + "00" * vector["payload_len"])
+        payload = bytes.fromhex(vector.get("payload") or "00" * vector.get("payload_len", 0))
+        framing = _fed(octets, Mode.DATA if vector["id"] == "data-frame" else Mode.HANDSHAKE)
+        if vector["id"] == "data-frame":
+            assert framing.next_event() == SealedFrame(memoryview(payload))
+            continue
+        event = framing.next_event()
+        if vector.get("message_id") == 21:
+            assert isinstance(event, ErrorFrame)
+            assert event.code.to_bytes(8, "big") == payload
+        else:
+            assert isinstance(event, TokenFrame)
+            assert (event.kind is TokenKind.DONE) == (vector.get("message_id") == 20)
+            assert (event.token or b"") == payload
+            assert NnsFraming().token(event.kind, event.token) == octets
+        assert framing.trailing_data() == b""
+
+
 def _captures(shared: Path) -> list[Any]:
     return [json.loads(path.read_text()) for path in sorted((shared / "vectors" / "nns_captures").glob("*.json"))]
 

@@ -19,10 +19,10 @@ from securestream.services.accounts_sqlite import SqliteAccounts
 from securestream.services.failures import Lockout, Throttle, source_key
 from securestream.services.nt_hash import nt_hash
 from securestream.services.smbpasswd import SmbpasswdAccounts
-from tests.core.services.contract import HERE, LOCKOUT, NOW, THROTTLE, AccountStoreContract
+from tests.core.services.contract import HERE, LOCKOUT, NOW, THROTTLE, AccountStoreContract, DisablingContract
 
 
-class TestMemoryAccounts(AccountStoreContract):
+class TestMemoryAccounts(DisablingContract):
     def make(
         self,
         folder: Path,
@@ -40,7 +40,7 @@ class TestMemoryAccounts(AccountStoreContract):
         store.disable(name)
 
 
-class TestSqliteAccounts(AccountStoreContract):
+class TestSqliteAccounts(DisablingContract):
     def make(
         self,
         folder: Path,
@@ -59,7 +59,7 @@ class TestSqliteAccounts(AccountStoreContract):
 
 
 class TestSmbpasswdAccounts(AccountStoreContract):
-    can_disable = False  # Samba's own tools do it; tests/core/services/test_smbpasswd.py reads what they write
+    # Samba's own tools disable accounts; tests/core/services/test_smbpasswd.py reads what they write
 
     def make(
         self,
