@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -16,6 +17,8 @@ from securestream.principal import NameType, Principal
 PACKAGE = "Schannel"
 UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")  # [MS-WCCE] 2.2.2.7.7.4 szOID_NT_PRINCIPAL_NAME
 _UTF8_STRING = 0x0C
+_DNS_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+"""RFC 1034 3.5, with underscores: no user principal name, no domain's user, no wildcard."""
 
 Form: TypeAlias = Literal["upn", "dns", "email", "subject"]
 """A kind of name in a certificate that may become a principal."""
@@ -109,7 +112,7 @@ def _names(
         if form == "upn" and isinstance(name, x509.OtherName) and name.type_id == UPN:
             if any(_signed_by(leaf, issuer) for issuer in upn_issuers):
                 yield from ((NameType.UPN, text) for text in _utf8_string(name.value))
-        elif form == "dns" and isinstance(name, x509.DNSName) and _plain(name.value) and "*" not in name.value:
+        elif form == "dns" and isinstance(name, x509.DNSName) and _DNS_NAME.fullmatch(name.value):
             yield NameType.DNS, name.value.lower()
         elif form == "email" and isinstance(name, x509.RFC822Name) and _plain(name.value):
             yield NameType.EMAIL, name.value
