@@ -12,8 +12,6 @@ HANDSHAKE = 22
 CLIENT_HELLO = 1
 SERVER_NAME = 0
 ALPN = 16
-SUPPORTED_VERSIONS = 43
-TLS_1_3 = b"\3\4"
 LONGEST = 65536
 """Octets that are looked at; a longer ClientHello is the engine's to refuse."""
 
@@ -25,17 +23,16 @@ class ClientHello:
     Args:
         server_name: the SNI name in lower case, or `None`.
         alpn: the offered protocols; `None` where the extension is absent.
-        session_id: whether it names a session, which TLS 1.2 may resume (RFC 5246 7.3); to TLS 1.3 that says nothing.
-        modern: whether it offers TLS 1.3.
+        session_id: the session that TLS 1.2 may resume (RFC 5246 7.3), empty for none; `None` where the hello could not
+            be read.
     """
 
     server_name: str | None = None
     alpn: tuple[str, ...] | None = None
-    session_id: bool = False
-    modern: bool = False
+    session_id: bytes | None = b""
 
 
-_UNREADABLE = ClientHello(session_id=True)
+_UNREADABLE = ClientHello(session_id=None)
 
 
 class _Malformed(Exception):
@@ -114,12 +111,11 @@ def read_client_hello(data: bytes) -> ClientHello | None:
 
 def _parse(hello: _Reader) -> ClientHello:
     hello.take(2 + 32)  # legacy_version, random
-    session_id = bool(hello.vector(1))
+    session_id = hello.vector(1).rest()
     hello.vector(2)  # cipher_suites
     hello.vector(1)  # legacy_compression_methods
     name: str | None = None
     alpn: tuple[str, ...] | None = None
-    modern = False
     extensions = hello.vector(2) if hello else _Reader(b"")
     while extensions:
         kind, body = extensions.number(2), extensions.vector(2)
@@ -127,10 +123,7 @@ def _parse(hello: _Reader) -> ClientHello:
             name = _server_name(body)
         elif kind == ALPN:
             alpn = tuple(_protocols(body))
-        elif kind == SUPPORTED_VERSIONS:
-            versions = body.vector(1).rest()
-            modern = TLS_1_3 in (versions[at : at + 2] for at in range(0, len(versions), 2))
-    return ClientHello(name, alpn, session_id, modern)
+    return ClientHello(name, alpn, session_id)
 
 
 def _server_name(body: _Reader) -> str | None:

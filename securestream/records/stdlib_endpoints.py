@@ -7,6 +7,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from securestream.credentials import Certificate
 from securestream.errors import ErrorKind, HandshakeError, TargetUnknown, Unsupported, UsageError
@@ -24,12 +25,16 @@ from securestream.records.endpoints import (
 from securestream.records.files import as_path, certificates, described, prepare_key_log
 from securestream.records.settings import TlsSettings
 from securestream.records.stdlib import Judge, StdlibConnection
+from securestream.records.unresumed import UnresumedConnection, UnresumedContexts, cached
 
 MAX_SESSIONS = 256
 """Sessions that a client keeps, one a host."""
 
 MAX_NAMES = 64
 """SNI names with tickets of their own that a server keeps; further names are served without resumption."""
+
+MAX_CACHED = 2048
+"""Sessions of TLS 1.2 without a ticket that OpenSSL keeps for a name, about 1 KiB each, before all of them go."""
 
 _VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
@@ -285,7 +290,7 @@ class _ServerState:
     contexts: dict[tuple[int, str | None], ssl.SSLContext] = field(
         default_factory=dict[tuple[int, str | None], ssl.SSLContext]
     )
-    plain: dict[int, ssl.SSLContext] = field(default_factory=dict[int, ssl.SSLContext])
+    unresumed: dict[int, UnresumedContexts] = field(default_factory=dict[int, UnresumedContexts])
 
 
 class StdlibServer(Reloaded[_ServerState]):
@@ -305,37 +310,37 @@ class StdlibServer(Reloaded[_ServerState]):
     def make(self) -> _ServerState:
         """Read everything."""
         state = _ServerState([OwnCertificate.load(one) for one in self._credentials], Recheck.of(self._settings))
-        for index in range(len(state.own)):
-            self._plain(state, index)
+        for index, own in enumerate(state.own):
+            make = partial(make_context, self._settings, Role.ACCEPTOR, own.credential, tickets=False)
+            state.unresumed[index] = UnresumedContexts(make)
         return state
 
-    def _plain(self, state: _ServerState, index: int) -> ssl.SSLContext:
-        if index not in state.plain:
-            credential = state.own[index].credential
-            state.plain[index] = make_context(self._settings, Role.ACCEPTOR, credential, tickets=False)
-        return state.plain[index]
-
-    def _context(self, state: _ServerState, own: OwnCertificate, hello: ClientHello, *, serves: bool) -> ssl.SSLContext:
-        index = state.own.index(own)
-        key = (index, hello.server_name)
-        if key in state.contexts:
-            return state.contexts[key]
-        if not serves or not self._settings.resumption or len(state.contexts) >= MAX_NAMES:
-            if self._may_resume(hello):  # `ssl` cannot switch OpenSSL's own cache off, which knows TLS 1.2's IDs
-                return make_context(self._settings, Role.ACCEPTOR, own.credential, tickets=False)
-            return self._plain(state, index)
-        made = make_context(self._settings, Role.ACCEPTOR, own.credential)
-        return state.contexts.setdefault(key, made)
-
-    def _may_resume(self, hello: ClientHello) -> bool:
-        return hello.session_id and not (hello.modern and self._settings.maximum_version == "TLSv1.3")
+    def _resuming(self, state: _ServerState, own: int, name: str | None) -> ssl.SSLContext | None:
+        """The context with the tickets of `name`; `None` where there is to be none."""
+        context = state.contexts.get((own, name))
+        if context is None and len(state.contexts) >= MAX_NAMES:
+            return None
+        if context is None or cached(context) > MAX_CACHED:
+            context = make_context(self._settings, Role.ACCEPTOR, state.own[own].credential)
+            state.contexts[own, name] = context
+        return context
 
     def connection(self, hello: ClientHello) -> StdlibConnection:
         """A new connection for a client that asks for `hello`."""
         state = self.current()
         own, serves = choose(state.own, hello.server_name)
+        index = state.own.index(own)
+        resumes = serves and self._settings.resumption
+        context = self._resuming(state, index, hello.server_name) if resumes else None
+        if context is None:
+            return UnresumedConnection(
+                state.unresumed[index].choose(hello.session_id),
+                alpn=self._settings.alpn,
+                server_name=hello.server_name,
+                own_certificate=own.der,
+            )
         return StdlibConnection(
-            self._context(state, own, hello, serves=serves),
+            context,
             Role.ACCEPTOR,
             alpn=self._settings.alpn,
             server_name=hello.server_name,
