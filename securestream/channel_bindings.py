@@ -77,7 +77,7 @@ def tls_server_end_point(certificate: bytes) -> ChannelBindings:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         algorithm = parsed.signature_hash_algorithm
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise Unsupported(
             "tls-server-end-point: the server certificate cannot be read; use tls-exporter bindings instead"
         ) from error

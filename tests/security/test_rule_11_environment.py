@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from securestream.errors import UsageError
+from securestream.channel_bindings import tls_server_end_point
+from securestream.errors import CertificateRejected, Unsupported, UsageError
 from securestream.options import Role
 from securestream.records.endpoints import Engine
 from securestream.records.settings import TlsSettings
 from securestream.records.stdlib_endpoints import adopt_context
 from securestream_providers.schannel import Schannel
+from securestream_providers.schannel.identity import Mapping, client_principal
 from tests.certificates import authority
 from tests.providers.schannel.loopback import run
 
@@ -53,3 +55,13 @@ def test_a_context_without_verification_is_refused_unless_that_is_said() -> None
             adopt_context(bad, TlsSettings(), Role.INITIATOR)
         adopt_context(bad, TlsSettings(verify="none"), Role.INITIATOR)
     adopt_context(context(names=True, mode=ssl.CERT_REQUIRED), TlsSettings(), Role.INITIATOR)
+
+
+def test_a_certificate_of_an_impossible_version_is_refused_by_the_family() -> None:
+    """OpenSSL reads it where nothing is verified; cryptography raises an exception that is no ValueError."""
+    der = bytearray(LEAF.der)
+    der[der.index(bytes.fromhex("a003020102")) + 4] = 7
+    with pytest.raises(Unsupported, match="cannot be read"):
+        tls_server_end_point(bytes(der))
+    with pytest.raises(CertificateRejected, match="cannot be read"):
+        client_principal(bytes(der), Mapping())

@@ -67,7 +67,7 @@ def client_principal(certificate: bytes, mapping: Mapping) -> Principal:
 def _load(certificate: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(certificate)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise CertificateRejected("the peer's certificate cannot be read") from error
 
 
