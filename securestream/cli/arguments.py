@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from securestream.cli.addresses import Address
 from securestream.errors import UsageError
@@ -50,9 +50,16 @@ def _seconds(text: str) -> float:
 _address = _typed(Address.parse)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains in one sentence, as every other error here does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="securestream",
         description="Authenticated, sealed TCP streams with the security packages of Windows.",
         epilog=PASSWORDS,

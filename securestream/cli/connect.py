@@ -11,7 +11,7 @@ from securestream.cli.addresses import Address
 from securestream.cli.observe import Observed
 from securestream.cli.report import Report, is_expected
 from securestream.cli.running import run_until_signal
-from securestream.cli.serve import detail_of, remote_address, tell_ready
+from securestream.cli.serve import cannot_listen, detail_of, remote_address, tell_ready
 from securestream.cli.setup import NAME_OF, SENTENCE_OF, check_initiator, client_credential, level_of, package_of
 from securestream.cli.splice import leaves, splice
 from securestream.cli.stdio import StandardStream
@@ -34,7 +34,6 @@ def connect(asked: Namespace, report: Report) -> int:
         raise UsageError(
             f"whoever can reach {asked.listen} would act in your name: listen on 127.0.0.1, or give --share-identity"
         )
-    asked.ntlm_mic = "required"
     client = Client(asked, package_of(asked, Role.INITIATOR), report)
     status, caught = run_until_signal(client.tunnel if asked.listen else client.copy, asked.backend)
     return status if caught is None or asked.listen else 128 + caught
@@ -90,7 +89,10 @@ class Client:
     async def tunnel(self) -> int:
         """Accept plain connections and carry each over a secure one."""
         address: Address = self._asked.listen
-        listener = await anyio.create_tcp_listener(local_host=address.host, local_port=address.port)
+        try:
+            listener = await anyio.create_tcp_listener(local_host=address.host, local_port=address.port)
+        except OSError as error:
+            raise cannot_listen(address, error) from error
         async with listener:
             for one in listener.listeners:
                 tell_ready(Address.of_socket(one.extra(SocketAttribute.local_address)), self._report)

@@ -24,10 +24,13 @@ def printable(text: str) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """The message of `error` in one line; anyio's own say nothing by themselves."""
+    """The message of `error` in one line; anyio's own say nothing by themselves, the system's begin with a number."""
     if isinstance(error, anyio.BrokenResourceError | anyio.EndOfStream) and not str(error):
         return "the connection was cut off before its end"
-    return printable(" ".join(str(error).split())) or type(error).__name__
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return printable(" ".join(text.split())) or type(error).__name__
 
 
 def sentence_of(error: BaseException) -> str:

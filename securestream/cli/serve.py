@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
@@ -113,17 +114,20 @@ class Server:
         package = self._package
         if self._report.verbose:
             package = Observed(package, self._step)
-        listener = await listen(
-            asked.address.host,
-            asked.address.port,
-            package=package,
-            credential=self._credential,
-            protection=level_of(asked),
-            admit=self._admit,
-            handshake_timeout=asked.handshake_timeout,
-            max_connections=asked.max_connections,
-            listener=self._listener,
-        )
+        try:
+            listener = await listen(
+                asked.address.host,
+                asked.address.port,
+                package=package,
+                credential=self._credential,
+                protection=level_of(asked),
+                admit=self._admit,
+                handshake_timeout=asked.handshake_timeout,
+                max_connections=asked.max_connections,
+                listener=self._listener,
+            )
+        except OSError as error:
+            raise cannot_listen(asked.address, error) from error
         async with listener:
             addresses = [Address(host, port) for host, port in listener.addresses]
             _check_reach(asked, addresses)  # whatever a name has come to
@@ -202,6 +206,13 @@ class _ReportingListener(SecureListener):
 def tell_ready(address: Address, report: Report) -> None:
     """Print an address that is listened on, so that scripts know when to begin, and where."""
     report.say("listening", f"listening on {address}", host=address.host, port=address.port)
+
+
+def cannot_listen(address: Address, error: OSError) -> OSError:
+    """`error` with the address in its sentence: the system's own names none, or names it as Python writes a tuple."""
+    code = error.errno or 0
+    reason = os.strerror(code) if code > 0 else error.strerror or str(error)  # a resolver's codes are negative
+    return OSError(error.errno, f"cannot listen on {address}: {reason}")
 
 
 def remote_address(stream: ByteStream) -> str:

@@ -112,7 +112,8 @@ def check_acceptor(package: SecurityPackage, credential: Credential | None) -> N
         SecureStreamError, OSError: what else the first client would have met.
     """
     if unusable := package.usable(credential, Role.ACCEPTOR):
-        raise UsageError(f"{package.info.name} cannot serve so: {unusable.reason}")
+        option = "--certificate FILE --key FILE" if is_record_package(package) else "--accounts FILE"
+        raise UsageError(f"{package.info.name} cannot serve so: {unusable.reason} ({option})")
     rehearsal = HandshakeMachine(package.accept(credential, system_options()))
     rehearsal.step()
     rehearsal.close()
@@ -125,7 +126,8 @@ def check_initiator(package: SecurityPackage, credential: Credential | None) -> 
         UsageError: it cannot.
     """
     if unusable := package.usable(credential, Role.INITIATOR):
-        raise UsageError(f"{package.info.name} cannot connect so: {unusable.reason}; give --user or --certificate")
+        option = "--certificate FILE --key FILE" if is_record_package(package) else "--user NAME"
+        raise UsageError(f"{package.info.name} cannot connect so: {unusable.reason} ({option})")
 
 
 def _certificate(asked: Namespace) -> Certificate | None:

@@ -109,7 +109,11 @@ _VERDICTS = (
     ),
     (_NAME, ErrorKind.CERTIFICATE_NAME, "is for another name: connect to a name that it carries"),
     (_USAGE, ErrorKind.CERTIFICATE_USAGE, "is not made for this role: its extended key usage must allow it"),
-    (_UNTRUSTED, ErrorKind.CERTIFICATE_UNTRUSTED, "does not lead to a trusted authority: add that to `trust`"),
+    (
+        _UNTRUSTED,
+        ErrorKind.CERTIFICATE_UNTRUSTED,
+        "does not lead to a trusted authority: have the one that issued it trusted",
+    ),
 )
 
 

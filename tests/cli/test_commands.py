@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import runpy
+import socket
 import sys
 from pathlib import Path
 from typing import ClassVar, Self
@@ -26,8 +29,9 @@ CONNECT = ("connect", "127.0.0.1:1", "--package")
     ("arguments", "sentence"),
     [
         ((*SERVE, "nosuch", "--echo"), "no package is called 'nosuch'"),
-        ((*SERVE, "ntlm", "--echo"), "account store"),
-        ((*SERVE, "schannel", "--echo"), "Certificate"),
+        ((*SERVE, "ntlm", "--echo"), "(--accounts FILE)"),
+        ((*SERVE, "schannel", "--echo"), "(--certificate FILE --key FILE)"),
+        (("serve", "192.0.2.1:0", "--package", "ntlm", "--echo", "--accounts", "STORE"), "listen on 192.0.2.1:0: "),
         ((*SERVE, "ntlm", "--echo", "--accounts", "/nonexistent/store"), "no account store /nonexistent/store"),
         ((*SERVE, "ntlm", "--echo", "--accounts", "x", "--certificate", "y"), "not both"),
         ((*SERVE, "ntlm", "--echo", "--accounts", "STORE", "--framing", "raw"), "--framing nns"),
@@ -43,12 +47,15 @@ CONNECT = ("connect", "127.0.0.1:1", "--package")
         ((*ANYWHERE, "schannel", "--exec", "prog"), "clients that prove who they are"),
         ((*ANYWHERE, "schannel", "--forward", "127.0.0.1:1", "--ca", "CA"), "--allow PRINCIPAL"),
         (("serve", "files.example:0", "--package", "ntlm", "--exec", "p", "--accounts", "STORE"), "--allow PRINCIPAL"),
-        ((*CONNECT, "ntlm"), "Password"),
+        ((*CONNECT, "ntlm"), "(--user NAME)"),
         ((*CONNECT, "ntlm", "--user", "alice", "--certificate", "c"), "not both"),
         ((*CONNECT, "ntlm", "--user", "alice", "--listen", "0.0.0.0:0"), "--share-identity"),
         ((*CONNECT, "ntlm", "--user", "alice", "--listen", "[::]:0"), "--share-identity"),
         ((*CONNECT, "schannel", "--level", "none"), "always encrypts"),
-        ((*CONNECT, "ntlm", "--user", "alice", "--password-file", "/nonexistent/file"), "/nonexistent/file"),
+        (
+            (*CONNECT, "ntlm", "--user", "alice", "--password-file", "/nonexistent/file"),
+            "/nonexistent/file: No such file",
+        ),
         ((*SERVE, "schannel", "--echo", "--certificate", "CA"), "key"),
         ((*SERVE, "schannel", "--echo", "--certificate", "/nonexistent/pem"), "/nonexistent/pem"),
         (("accounts", "list", "--store", "/nonexistent/store"), "no account store"),
@@ -97,13 +104,33 @@ def test_arguments_that_are_none_are_refused_and_no_password_is_an_argument(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    assert "usage: securestream" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("securestream")
+    assert told.endswith(" --help\n")
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [(), ("packages",), ("serve",), ("connect",), ("accounts",), ("accounts", "add")])
 def test_each_command_has_help(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
     assert "usage: securestream" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["serve", "connect"])
+def test_a_port_in_use_is_told_with_its_address(
+    command: str, store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECURESTREAM_PASSWORD", "hunter2")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        if command == "serve":
+            status = main(["serve", address, "--package", "ntlm", "--accounts", store, "--echo"])
+        else:
+            status = main([*CONNECT, "ntlm", "--user", "alice", "--listen", address])
+    assert (status, capsys.readouterr().err) == (
+        1,
+        f"securestream: cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}\n",
+    )
 
 
 def test_the_mic_of_ntlm_is_given_up_only_by_name(store: str) -> None:

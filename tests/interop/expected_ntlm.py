@@ -20,7 +20,7 @@ _OUR_ACCEPTOR = (
 _OUR_INITIATOR = tuple(f"bindings {bindings}" for bindings in BINDINGS)
 
 _DOTNET_SERVER = (*LEVELS, "wrong password", "second attempt", "protection too low", "altered data")
-_DOTNET_CLIENT = ("none", "MIC required", "wrong password", "protection too low")
+_DOTNET_CLIENT = ("none", "serve --ntlm-mic optional", "MIC required", "wrong password", "protection too low")
 
 NTLM: tuple[Cell, ...] = (
     *(

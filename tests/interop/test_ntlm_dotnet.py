@@ -10,6 +10,7 @@ import functools
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
@@ -19,8 +20,10 @@ import anyio.to_thread
 import pytest
 
 import securestream as ss
+from securestream.services.accounts_sqlite import SqliteAccounts
 from securestream.streams._wrap import SecureStream
 from securestream_providers.ntlm import Ntlm
+from tests.cli.processes import Running
 from tests.interop.expected_ntlm import LEVELS, TABLE
 from tests.interop.matrix import Filler
 from tests.interop.peers import dotnet
@@ -241,3 +244,19 @@ async def test_our_server_refuses_its_missing_mic_unless_told_otherwise(
             await refused(port, password, ntlm_accounts)
         assert not seen
     matrix.fill(TABLE, dotnet.NAME, version, "client", "MIC required", "sends none: refused")
+
+
+async def test_the_command_serves_its_client_when_told_that_the_mic_is_optional(
+    version: str, password: str, ntlm_accounts: dict[str, str], matrix: Filler, tmp_path: Path
+) -> None:
+    SqliteAccounts(tmp_path / "accounts.db").add(NAME, password)
+    store = ("--accounts", str(tmp_path / "accounts.db"))
+    arguments = ("serve", "127.0.0.1:0", "--package", "ntlm", "--level", "none", "--echo", *store)
+    with Running(*arguments, "--ntlm-mic", "optional") as command, anyio.fail_after(60):
+        with client(command.port, password, ntlm_accounts, "none") as peer:
+            await said(peer, "authenticated")
+            await said(peer, "closed")
+        assert command.line().startswith(f"{NAME}  NTLM  not protected  from 127.0.0.1:")
+    with Running(*arguments) as command, anyio.fail_after(60):
+        await refused(command.port, password, ntlm_accounts)
+    matrix.fill(TABLE, dotnet.NAME, version, "client", "serve --ntlm-mic optional", "served, and refused without")

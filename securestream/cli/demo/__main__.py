@@ -178,6 +178,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sabotage", choices=sorted(SABOTAGE), help="show that the demonstration can fail")
     asked = parser.parse_args(argv)
     registry = Registry.installed()
+    if not list(registry):
+        print(
+            "No security package is installed, since securestream itself is not: run `make demo`, or `pip install -e .`"
+        )
+        return 1
     problems: list[str] = []
     played = 0
     for name in asked.package or list(registry):
@@ -196,7 +201,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for problem in found:
                     print(f"   WRONG: {printable(problem)}")
                 problems += found
-    if problems or not played:
+    if not played:
+        print("\nThe demonstration FAILED: nothing was run.")
+        return 1
+    if problems:
         print(f"\nThe demonstration FAILED: {len(problems)} things were wrong in {played} runs.")
         return 1
     print(f"\nEverything was right: {played} exchanges, each altered four times and refused each time.")
