@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from typing import Protocol
-from weakref import WeakSet
+from weakref import ref
 
 
 class Discardable(Protocol):
@@ -20,18 +20,20 @@ class Discardable(Protocol):
         ...
 
 
-_live: WeakSet[Discardable] = WeakSet()
+_live: set[ref[Discardable]] = set()
+"""A `weakref.WeakSet` would do, at the cost of a call of Python for each holder that is made and each that goes."""
 
 
 def discard_in_child(holder: Discardable) -> None:
     """Have `holder.discard()` called in each child that this process forks from now on."""
-    _live.add(holder)
+    _live.add(ref(holder, _live.discard))
 
 
 def _discard_all() -> None:
     with ExitStack() as every:  # one that fails keeps none of the others from being discarded
-        for holder in list(_live):
-            every.callback(holder.discard)
+        for holder in [found() for found in list(_live)]:
+            if holder is not None:
+                every.callback(holder.discard)
     _live.clear()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from securestream.errors import (
     ContextError,
@@ -54,6 +54,13 @@ class Step(Redacted):
     established: Established | None = None
 
 
+_NEW: Final = State.NEW  # asked at each step, and members of an Enum are found slowly
+_EXCHANGING: Final = State.EXCHANGING
+_LISTENING: Final = Step()
+"""Nothing to send and nothing to perform: what an acceptor wants first."""
+_LIMITS: Final = Limits()
+
+
 class HandshakeMachine:
     """Steps a handshake.
 
@@ -64,8 +71,8 @@ class HandshakeMachine:
 
     def __init__(self, handshake: Handshake, limits: Limits | None = None) -> None:
         self._handshake: Handshake | None = handshake
-        self._limits = Limits() if limits is None else limits
-        self._state = State.NEW
+        self._limits = _LIMITS if limits is None else limits
+        self._state = _NEW
         self._legs = 0
         self._octets = 0
 
@@ -92,14 +99,14 @@ class HandshakeMachine:
             handshake = self._handshake
             if handshake is None:
                 raise UsageError(f"the handshake is {self._state.value}: there is nothing to step")
-            if self._state is State.NEW:
+            if self._state is _NEW:
                 step = self._advance(handshake, None, None)
                 if reply is None:
                     return step
-                if step.token is not None or step.need is not None or step.established is not None:
+                if step is not _LISTENING:
                     self.close()
                     raise UsageError("an initiator speaks first: step it without a token to begin")
-            if self._state is State.EXCHANGING:
+            if self._state is _EXCHANGING:
                 self._count(reply)
             return self._advance(handshake, reply, None)
         finally:
@@ -156,8 +163,8 @@ class HandshakeMachine:
         finally:
             del reply, error  # this frame is in the traceback of what is raised
         if isinstance(effect, Exchange):
-            self._state = State.EXCHANGING
-            return Step(token=effect.token)
+            self._state = _EXCHANGING
+            return _LISTENING if effect.token is None else Step(token=effect.token)
         if not _is_effect(effect):
             self.close()
             raise TypeError(f"a handshake yields effects, not {type(effect).__name__}")

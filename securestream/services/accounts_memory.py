@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeAlias
 
 from securestream.ambient import system_clock
@@ -154,4 +155,9 @@ class MemoryAccounts:
 
 
 def _key_of(account: Account) -> _Key:
-    return name_key(account.name), name_key(account.domain)
+    return _key(account.name, account.domain)
+
+
+@lru_cache(1024)  # a logon asks three times; never for names that only a peer has given
+def _key(name: str, domain: str) -> _Key:
+    return name_key(name), name_key(domain)

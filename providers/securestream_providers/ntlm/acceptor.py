@@ -39,17 +39,20 @@ from securestream_providers.ntlm.messages import (
     AvFlag,
     AvId,
     AvPairs,
-    Challenge,
-    ClientChallenge,
     Flag,
     Negotiate,
     av_flags,
     fixed_pair,
-    pack_pairs,
     unpack_pairs,
 )
 from securestream_providers.ntlm.policy import Policy
 
+_NTLM_V2: Final = ResponseKind.NTLM_V2
+_ANONYMOUS: Final = ResponseKind.ANONYMOUS
+_LM_KEYS: Final = Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY
+_TARGET_TYPES: Final = Flag.TARGET_TYPE_DOMAIN | Flag.TARGET_TYPE_SERVER
+_PAIRS: Final = 44
+"""Where the AV pairs of an NTLMv2 response begin: after the proof and the fixed part of a `ClientChallenge`."""
 _DENIED: Final = ErrorKind.LOGON_DENIED
 _RELAYED: Final = "the client answered the challenge of another server: this is a relay"
 _NAMES: Final = (
@@ -109,7 +112,7 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
     asked = _challenge(policy, agreed, options)
     received = yield from Exchange(asked.octets)
     response = _read(policy, asked.flags, received, options)
-    if response.kind is ResponseKind.ANONYMOUS:
+    if response.kind is _ANONYMOUS:
         logon = _anonymous(policy, credential)
     else:
         logon = yield from NtlmLogon(
@@ -130,41 +133,38 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
     _check_repeated(policy, response, asked)
     _check_target(policy, response)
     bound = _check_bindings(response, options)
-    anonymous = response.kind is ResponseKind.ANONYMOUS
-    context = NtlmContext(Role.ACCEPTOR, response.flags, session_key, bound=bound, mic=mic, anonymous=anonymous)
+    context = NtlmContext(
+        Role.ACCEPTOR, response.flags, session_key, bound=bound, mic=mic, anonymous=response.kind is _ANONYMOUS
+    )
     return Established(context, logon.principal)
 
 
 def _challenge(policy: Policy, agreed: int, options: Options) -> _Asked:
-    """The CHALLENGE; always with a timestamp, so that a client owes us a MIC (SECURITY: NTLM)."""
-    flags = agreed | Flag.TARGET_INFO
-    target = b""
-    if flags & Flag.REQUEST_TARGET:
-        flags |= Flag.TARGET_TYPE_DOMAIN if policy.names.domain else Flag.TARGET_TYPE_SERVER
-        target = policy.encode(policy.names.target, flags)
+    form = policy.challenge(agreed)
     timestamp = to_filetime(options.clock()).to_bytes(8, "little")
-    pairs = policy.names.packed + pack_pairs(((AvId.TIMESTAMP, timestamp),))
     server_challenge = options.random(8)
-    octets = Challenge(target, flags, server_challenge, target_info=pairs).pack()
-    return _Asked(octets, flags, server_challenge, timestamp)
+    octets = b"".join((form.before, server_challenge, form.between, timestamp, form.after))
+    return _Asked(octets, form.flags, server_challenge, timestamp)
 
 
 def _read(policy: Policy, offered: int, received: bytes, options: Options) -> _Response:
     """The AUTHENTICATE, and the flags of the session: never more than the CHALLENGE offered."""
     message = Authenticate.unpack(received)
-    flags = message.flags & offered & ~(Flag.TARGET_TYPE_DOMAIN | Flag.TARGET_TYPE_SERVER)
+    flags = message.flags & offered & ~_TARGET_TYPES
     if flags & Flag.UNICODE:
         flags &= ~Flag.OEM
     if flags & Flag.EXTENDED_SESSION_SECURITY:
-        flags &= ~(Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY)
+        flags &= ~_LM_KEYS
     policy.check(flags)
     kind = _kind(message, flags)
     pairs: AvPairs = {}
-    if kind is ResponseKind.NTLM_V2:
-        blob = ClientChallenge.unpack(message.nt_response[16:])
-        if blob.response_type != 1 or blob.highest_type != 1:
+    if kind is _NTLM_V2:
+        # ClientChallenge.unpack would give the same, and cost a microsecond for what is not looked at
+        if len(message.nt_response) < _PAIRS:
+            raise MalformedMessage(f"an NTLMv2 response has at least {_PAIRS} octets")
+        if message.nt_response[16:18] != b"\1\1":
             raise MalformedMessage("the NTLMv2 response is of an unknown type")
-        pairs = unpack_pairs(blob.pairs, options.limits.av_pairs)
+        pairs = unpack_pairs(message.nt_response[_PAIRS:], options.limits.av_pairs)
         for identifier, size in _FIXED:  # now: after the password proof, a malformed one would tell that it is right
             fixed_pair(pairs, identifier, size)
     return _Response(message, flags, kind, pairs)
@@ -173,12 +173,12 @@ def _read(policy: Policy, offered: int, received: bytes, options: Options) -> _R
 def _kind(message: Authenticate, flags: int) -> ResponseKind:
     nt, lm = len(message.nt_response), len(message.lm_response)
     if nt > 24:
-        return ResponseKind.NTLM_V2
+        return _NTLM_V2
     if nt == 24:
-        extended = bool(flags & Flag.EXTENDED_SESSION_SECURITY)
+        extended = flags & Flag.EXTENDED_SESSION_SECURITY
         return ResponseKind.NTLM_V1_EXTENDED if extended else ResponseKind.NTLM_V1
     if nt == 0 and not message.user and (lm == 0 or message.lm_response == b"\0"):
-        return ResponseKind.ANONYMOUS
+        return _ANONYMOUS
     if nt == 0 and lm == 24:
         return ResponseKind.LM_V2
     raise MalformedMessage(f"an NT response of {nt} octets with an LM response of {lm} is none")
@@ -196,15 +196,15 @@ def _anonymous(policy: Policy, credential: Credential) -> LogonResult:
 def _session_key(response: _Response, asked: _Asked, logon: LogonResult) -> bytes:
     """The exported session key ([MS-NLMP] 3.2.5.1.2)."""
     lm = logon.lm_session_key
-    needs_lm = response.flags & (Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY) and not logon.kind.version2
-    if needs_lm and lm is None:
+    version2 = logon.kind.version2
+    if response.flags & _LM_KEYS and not version2 and lm is None:
         raise Unsupported(
             "LM session keys were agreed and the store keeps no LM hash: use Ntlm(lm_keys=False)", told=_DENIED
         )
     key = crypto.exchange_key(
         response.flags,
         logon.session_base_key.reveal(),
-        version2=logon.kind.version2,
+        version2=version2,
         server_challenge=asked.server_challenge,
         lm_response=response.message.lm_response,
         lm_session_key=lm.reveal() if lm is not None else None,
@@ -223,9 +223,9 @@ def _check_mic(policy: Policy, response: _Response, session_key: bytes, transcri
     Raises:
         Downgrade: it is wrong, or absent against policy.
     """
-    if response.kind is ResponseKind.ANONYMOUS:
+    if response.kind is _ANONYMOUS:
         return False
-    if response.kind in LEVELS and policy.level > LEVELS[response.kind]:
+    if policy.level > LEVELS[response.kind]:
         raise Downgrade(
             f"the client answered with {response.kind.value}, which Ntlm(level={policy.level}) refuses", told=_DENIED
         )
@@ -259,7 +259,7 @@ def _check_repeated(policy: Policy, response: _Response, asked: _Asked) -> None:
 
 def _check_target(policy: Policy, response: _Response) -> None:
     """Whether the client meant this service ([MS-NLMP] 2.2.2.1, MsvAvTargetName)."""
-    if policy.spn == "off" or not policy.served or response.kind is ResponseKind.ANONYMOUS:
+    if policy.spn == "off" or not policy.served or response.kind is _ANONYMOUS:
         return
     target = response.pairs.get(AvId.TARGET_NAME, b"").decode("utf-16-le", "replace")
     untrusted = bool(av_flags(response.pairs) & AvFlag.UNTRUSTED_TARGET)

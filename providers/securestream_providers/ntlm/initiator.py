@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -12,13 +13,14 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from securestream.credentials import Anonymous, Credential, NtHash, Password, find_form
 from securestream.errors import MalformedMessage, NoCredentials, QualityNotMet, Unsupported
 from securestream.options import Options, Role
-from securestream.principal import unauthenticated
+from securestream.principal import Principal, unauthenticated
 from securestream.provider import Established, Exchange, Handshake, TargetName
 from securestream.redaction import Redacted, Secret
 from securestream.wire.times import to_filetime
 from securestream_providers.ntlm import crypto
 from securestream_providers.ntlm.context import NAME, NtlmContext
 from securestream_providers.ntlm.messages import (
+    END_OF_PAIRS,
     MIC_END,
     MIC_OFFSET,
     Authenticate,
@@ -29,7 +31,7 @@ from securestream_providers.ntlm.messages import (
     Flag,
     Negotiate,
     fixed_pair,
-    pack_pairs,
+    pack_pair,
     unpack_pairs,
 )
 from securestream_providers.ntlm.policy import Policy
@@ -37,12 +39,19 @@ from securestream_providers.ntlm.policy import Policy
 _OURS: Final = (AvId.FLAGS, AvId.TARGET_NAME, AvId.CHANNEL_BINDINGS)
 """AV pairs that are never taken over from a server (SECURITY: NTLM)."""
 
+_MIC_FLAG: Final = pack_pair(AvId.FLAGS, AvFlag.MIC.to_bytes(4, "little"))
+
 _LONGEST_TARGET_INFO: Final = 32768
 """The response repeats it beside our own pairs, and neither a payload nor a frame carries more than 65535 octets."""
 
+_PERSONAL: Final = (Password, NtHash)
 _TYPES: Final = b"\1\1" + bytes(6)
 """How a `ClientChallenge` begins."""
 
+_SERVER: Final[Principal] = unauthenticated(NAME)
+
+_LM_KEYS: Final = Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY
+_PROTECTING: Final = Flag.SIGN | Flag.SEAL
 _FROM_SERVER: Final = Flag.TARGET_INFO
 """Flags that an acceptor adds to what was offered, and that stay in the session."""
 
@@ -77,7 +86,7 @@ def identify(credential: Credential | None) -> Identity | None:
     form = find_form(credential, Password, NtHash, Anonymous)
     if isinstance(form, Anonymous):
         return None
-    if not isinstance(form, Password | NtHash):
+    if not isinstance(form, _PERSONAL):
         raise NoCredentials("NTLM needs a Password, an NtHash or Anonymous()")
     found = _identities.get(form)
     if found is None:
@@ -113,7 +122,7 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
     if policy.datagram:
         received = yield from Exchange(None)
     else:
-        negotiate = Negotiate(offer).pack()
+        negotiate = _negotiate(offer)
         received = yield from Exchange(negotiate)
     challenge = Challenge.unpack(received)
     flags = _agreed(policy, offer, challenge.flags)
@@ -149,7 +158,13 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
         mic=answer.with_mic,
         anonymous=identity is None,
     )
-    return Established(context, unauthenticated(NAME), token)
+    return Established(context, _SERVER, token)
+
+
+@lru_cache(maxsize=64)
+def _negotiate(offer: int) -> bytes:
+    """The NEGOTIATE message, in which nothing is new but the flags."""
+    return Negotiate(offer).pack()
 
 
 def _agreed(policy: Policy, offer: int, answered: int) -> int:
@@ -158,9 +173,9 @@ def _agreed(policy: Policy, offer: int, answered: int) -> int:
     if flags & Flag.UNICODE:
         flags &= ~Flag.OEM
     if flags & Flag.EXTENDED_SESSION_SECURITY:  # [MS-NLMP] 2.2.2.5: they exclude each other, and this one wins
-        flags &= ~(Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY)
+        flags &= ~_LM_KEYS
     policy.check(flags)
-    if offer & ~flags & (Flag.SIGN | Flag.SEAL):
+    if offer & ~flags & _PROTECTING:
         raise QualityNotMet("the NTLM server does not agree to the signing or sealing that was asked for")
     return flags
 
@@ -178,7 +193,7 @@ def _answer_v2(
     # unless it was made optional: whoever took the timestamp away wants just that to be missing (CVE-2019-1040).
     with_mic = timestamp is not None or policy.mic == "required"
     client_challenge = options.random(8)
-    own = _own_pairs(pairs, with_mic=with_mic, target=target, options=options)
+    own = _own_pairs(announced or b"", pairs, with_mic=with_mic, target=target, options=options)
     moment = to_filetime(options.clock()).to_bytes(8, "little") if timestamp is None else timestamp
     # ClientChallenge.pack would give the same and cost the tenth part of a handshake
     blob = b"".join((_TYPES, moment, client_challenge, bytes(4), own, bytes(4)))
@@ -189,18 +204,23 @@ def _answer_v2(
     return _Answer(lm_response, proof + blob, session_base_key, with_mic)
 
 
-def _own_pairs(pairs: AvPairs, *, with_mic: bool, target: TargetName | None, options: Options) -> bytes:
-    """The server's AV pairs with our own in place of those that only a client may state."""
-    own = [pair for pair in pairs.items() if pair[0] not in _OURS]
+def _own_pairs(
+    announced: bytes, pairs: AvPairs, *, with_mic: bool, target: TargetName | None, options: Options
+) -> bytes:
+    """The server's AV pairs, as octets and as read, with our own in place of those that only a client may state."""
+    if pairs.keys().isdisjoint(_OURS):  # as with every honest server: its pairs can stay as they are
+        parts = [announced[: 4 * len(pairs) + sum(map(len, pairs.values()))]]
+    else:
+        parts = [pack_pair(identifier, value) for identifier, value in pairs.items() if identifier not in _OURS]
     if with_mic:
-        own.append((AvId.FLAGS, AvFlag.MIC.to_bytes(4, "little")))
+        parts.append(_MIC_FLAG)
     if target is not None:
-        own.append((AvId.TARGET_NAME, crypto.utf16(target)))
-    if (
-        options.channel_bindings is not None
-    ):  # absent without bindings: some servers refuse zeros (gss-ntlmssp issue 25)
-        own.append((AvId.CHANNEL_BINDINGS, options.channel_bindings.md5()))
-    return pack_pairs(own)
+        parts.append(pack_pair(AvId.TARGET_NAME, crypto.utf16(target)))
+    bindings = options.channel_bindings
+    if bindings is not None:  # absent without bindings: some servers refuse zeros (gss-ntlmssp issue 25)
+        parts.append(pack_pair(AvId.CHANNEL_BINDINGS, bindings.md5()))
+    parts.append(END_OF_PAIRS)
+    return b"".join(parts)
 
 
 def _answer_v1(
@@ -235,6 +255,3 @@ def _answer_v1(
         lm_session_key=lm[:8] if lm is not None else None,
     )
     return _Answer(lm_response, nt_response, key)
-
-
-_LM_KEYS: Final = Flag.LM_KEY | Flag.REQUEST_NON_NT_SESSION_KEY

@@ -39,8 +39,10 @@ class ResponseKind(Enum):
     @property
     def version2(self) -> bool:
         """Whether its session keys are those of NTLMv2."""
-        return self in (ResponseKind.NTLM_V2, ResponseKind.LM_V2, ResponseKind.ANONYMOUS)
+        return self in _VERSION2
 
+
+_VERSION2: Final = (ResponseKind.NTLM_V2, ResponseKind.LM_V2, ResponseKind.ANONYMOUS)
 
 LEVELS: Final[dict[ResponseKind, int]] = {
     ResponseKind.NTLM_V2: 5,
@@ -48,6 +50,7 @@ LEVELS: Final[dict[ResponseKind, int]] = {
     ResponseKind.NTLM_V1: 4,
     ResponseKind.NTLM_V1_EXTENDED: 4,
     ResponseKind.LM_V1: 3,
+    ResponseKind.ANONYMOUS: 5,
 }
 """The highest LmCompatibilityLevel at which an acceptor takes each kind."""
 

@@ -173,6 +173,12 @@ class ClientChallenge(Packed):
     pairs: Annotated[bytes, REST]
 
 
+_AV_PAIR: Final = struct.Struct("<HH")
+_head, _read_head = _AV_PAIR.pack, _AV_PAIR.unpack_from
+
+END_OF_PAIRS: Final = bytes(4)
+"""The EOL pair."""
+
 AvPairs: TypeAlias = dict[int, bytes]
 """AV pairs by identifier, in the order in which they stand, without the EOL pair."""
 
@@ -191,10 +197,10 @@ def unpack_pairs(octets: bytes, limit: int) -> AvPairs:
     pairs: AvPairs = {}
     at, size = 0, len(octets)
     while at + 4 <= size:
-        identifier = octets[at] | octets[at + 1] << 8
+        identifier, length = _read_head(octets, at)
         start = at + 4
-        at = start + (octets[at + 2] | octets[at + 3] << 8)
-        if identifier == AvId.EOL:
+        at = start + length
+        if not identifier:  # AvId.EOL
             return pairs
         if at > size:
             raise MalformedMessage(f"AV pair {identifier} runs over the end")
@@ -206,10 +212,14 @@ def unpack_pairs(octets: bytes, limit: int) -> AvPairs:
     raise MalformedMessage("the AV pairs have no end")
 
 
+def pack_pair(identifier: int, value: bytes) -> bytes:
+    """Write one AV pair."""
+    return _head(identifier, len(value)) + value
+
+
 def pack_pairs(pairs: Iterable[tuple[int, bytes]]) -> bytes:
     """Write AV pairs with the EOL pair after them."""
-    parts = [b"".join((i.to_bytes(2, "little"), len(v).to_bytes(2, "little"), v)) for i, v in pairs]
-    return b"".join(parts) + b"\0\0\0\0"
+    return b"".join([pack_pair(identifier, value) for identifier, value in pairs]) + END_OF_PAIRS
 
 
 def fixed_pair(pairs: AvPairs, identifier: int, size: int) -> bytes | None:

@@ -10,7 +10,7 @@ from securestream.errors import Unsupported, UsageError
 from securestream.options import ContextFlags, Options, Protection, Role
 from securestream.provider import TargetName
 from securestream_providers.ntlm.crypto import checked_codec, key_bits, utf16
-from securestream_providers.ntlm.messages import AvId, Flag, pack_pairs
+from securestream_providers.ntlm.messages import AvId, Challenge, Flag, pack_pairs
 
 Demand: TypeAlias = Literal["required", "optional", "off"]
 
@@ -70,6 +70,23 @@ class ServerNames:
         return dict(self.pairs)
 
 
+@dataclass(frozen=True, slots=True)
+class ChallengeForm:
+    """A CHALLENGE but for what is new in each one.
+
+    Args:
+        flags: its flags.
+        before: what stands before the server's challenge.
+        between: what stands between that and the timestamp.
+        after: what stands after the timestamp.
+    """
+
+    flags: int
+    before: bytes
+    between: bytes
+    after: bytes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """The arguments of `Ntlm`, which documents them, and what follows from them."""
@@ -92,6 +109,9 @@ class Policy:
         default_factory=dict[tuple[ContextFlags, Protection, Role], int], init=False, repr=False, compare=False
     )
     _sufficient: set[int] = field(default_factory=set[int], init=False, repr=False, compare=False)
+    _challenges: dict[int, ChallengeForm] = field(
+        default_factory=dict[int, ChallengeForm], init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.level not in range(6):
@@ -192,6 +212,28 @@ class Policy:
         if len(self._sufficient) < _REMEMBERED:
             self._sufficient.add(flags)
 
+    # --- the acceptor's CHALLENGE ------------------------------------------------------------------------------------
+
+    def challenge(self, agreed: int) -> ChallengeForm:
+        """The CHALLENGE of these flags; always with a timestamp, so that a client owes us a MIC (SECURITY: NTLM)."""
+        found = self._challenges.get(agreed)
+        if found is None:
+            found = self._challenge(agreed)
+            if len(self._challenges) < _REMEMBERED:
+                self._challenges[agreed] = found
+        return found
+
+    def _challenge(self, agreed: int) -> ChallengeForm:
+        flags = agreed | Flag.TARGET_INFO
+        target = b""
+        if flags & Flag.REQUEST_TARGET:
+            flags |= Flag.TARGET_TYPE_DOMAIN if self.names.domain else Flag.TARGET_TYPE_SERVER
+            target = self.encode(self.names.target, flags)
+        pairs = self.names.packed + pack_pairs(((AvId.TIMESTAMP, bytes(8)),))
+        octets = Challenge(target, flags, bytes(8), target_info=pairs).pack()
+        timestamp = len(octets) - 12  # of the last payload the last pair but EOL
+        return ChallengeForm(flags, octets[:24], octets[32:timestamp], octets[timestamp + 8 :])
+
     # --- names -------------------------------------------------------------------------------------------------------
 
     def encode(self, text: str, flags: int) -> bytes:
@@ -200,6 +242,8 @@ class Policy:
         Raises:
             UsageError: it has characters that the OEM code page has not.
         """
+        if not text:
+            return b""
         if flags & Flag.UNICODE:
             return utf16(text)
         try:
@@ -209,6 +253,8 @@ class Policy:
 
     def decode(self, octets: bytes, flags: int) -> str:
         """Text of the session's character set; what is none becomes U+FFFD, which no account has."""
+        if not octets:
+            return ""
         if flags & Flag.UNICODE:
             return octets.decode("utf-16-le", "surrogatepass" if len(octets) % 2 == 0 else "replace")
         return octets.decode(self.oem or "ascii", "replace")

@@ -219,8 +219,8 @@ class ExtendedHalf(Half):
 class ExchangedHalf(ExtendedHalf):
     """`ExtendedHalf` as nearly every session has it: connection-oriented with exchanged keys; the hot path.
 
-    One RC4 call covers the data and the checksum, which saves a microsecond on small messages. Large ones are not
-    joined to anything, and encrypted into a buffer that is already there.
+    Small messages are sealed in one function without a call to the others. Large ones are not joined to anything, and
+    encrypted into a buffer that is already there.
     """
 
     def __init__(self, stream: Keystream, signing_key: bytes, *, sequence: int = 0) -> None:
@@ -240,10 +240,12 @@ class ExchangedHalf(ExtendedHalf):
         mac = self._mac()
         mac.update(sequence + data)
         stream = self.stream
-        sealed = stream.update(data + mac.finalize()[:8])
+        encrypt = stream.update
+        sealed = encrypt(data)
+        token = VERSION + encrypt(mac.finalize()[:8]) + sequence + sealed
         stream.used += size + 8
         self.sequence = number + 1
-        return VERSION + sealed[size:] + sequence + sealed[:size]
+        return token
 
     def unseal(self, token: Buffer) -> bytes:
         """The plaintext of the peer's sealed token.
@@ -260,16 +262,16 @@ class ExchangedHalf(ExtendedHalf):
         number = self.sequence
         if number > 0xFFFFFFFF:
             self.begin(None)
-        sequence = token[12:16]
-        if token[:4] != VERSION or sequence != number.to_bytes(4, "little"):
+        sequence = number.to_bytes(4, "little")
+        if not (token.startswith(VERSION) and token.startswith(sequence, 12)):
             self.check(token[:SIGNATURE_SIZE], None)
         stream = self.stream
-        opened = stream.update(token[16:] + token[4:12])
-        stream.used += size + 8
-        data = opened[:size]
+        crypt = stream.update
+        data = crypt(token[16:])
         mac = self._mac()
         mac.update(sequence + data)
-        if not hmac.compare_digest(mac.finalize()[:8], opened[size:]):
+        stream.used += size + 8
+        if not hmac.compare_digest(crypt(mac.finalize()[:8]), token[4:12]):
             raise BadSignature("the NTLM message was altered on its way, or is not the peer's next one")
         self.sequence = number + 1
         return data
