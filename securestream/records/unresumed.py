@@ -14,10 +14,14 @@ from collections.abc import Callable
 from securestream.errors import ErrorKind, HandshakeError
 from securestream.options import Role
 from securestream.records.base import TlsSession
+from securestream.records.client_hello import HANDSHAKE
 from securestream.records.stdlib import StdlibConnection
 
 MAX_SESSIONS = 512
 """Sessions after which a context is replaced; OpenSSL keeps about 1 KiB for each, and a client's certificate."""
+
+_ID_AT = 5 + 4 + 2 + 32
+"""Where the ID's length stands: behind record header, message header, version and random (RFC 5246 7.4.1.3)."""
 
 
 class Issuer:
@@ -80,12 +84,25 @@ class UnresumedConnection(StdlibConnection):
         super().__init__(
             issuer.context, Role.ACCEPTOR, alpn=alpn, server_name=server_name, own_certificate=own_certificate
         )
-        self._issuer = issuer
+        self._issuer: Issuer | None = issuer
+
+    def _handshake(self) -> None:
+        try:
+            super()._handshake()
+        finally:
+            if self._issuer is not None and self._outgoing.pending:
+                self._note(self._issuer)
+                self._issuer = None
+
+    def _note(self, issuer: Issuer) -> None:
+        """Remember the ID in our ServerHello before the client sees it; `SSLObject.session` tells it, but leaks."""
+        first = self._outgoing.read()
+        self._outgoing.write(first)
+        if first[0] == HANDSHAKE and self._tls.version() != "TLSv1.3":  # whose ServerHello repeats what the client said
+            issuer.issued.add(first[_ID_AT + 1 : _ID_AT + 1 + first[_ID_AT]])
 
     def _accepts(self, session: TlsSession) -> None:
-        if session.version != "TLSv1.3" and (kept := self._tls.session) is not None:
-            self._issuer.issued.add(kept.id)
-        if session.resumed:  # two threads at once: one chose a context before the other had its ID
+        if session.resumed:
             raise HandshakeError(
                 "a session was resumed by its ID where none may be: connect again", kind=ErrorKind.ILLEGAL_MESSAGE
             )

@@ -156,3 +156,20 @@ def test_a_session_resumed_all_the_same_is_refused(stranger: ssl.SSLContext) -> 
     connection = UnresumedConnection(same, alpn=(), server_name="localhost", own_certificate=LEAF.der)
     with pytest.raises(HandshakeError, match="where none may be"):
         _finish(connection, tls, incoming, outgoing, outgoing.read())
+
+
+def test_a_client_that_gives_up_after_the_first_flight_leaves_no_session(
+    stranger: ssl.SSLContext, made: list[ssl.SSLContext]
+) -> None:
+    server = _server()
+    for _ in range(20):
+        _, _, outgoing = _hello(stranger, None)
+        first = outgoing.read()
+        hello = HelloReader().feed(first)
+        assert hello is not None
+        connection = server.connection(hello)
+        connection.start()
+        connection.receive_data(first)
+        assert connection.next_event() is None
+        assert connection.data_to_send()
+    assert [context.session_stats()["number"] for context in made] == [0]
