@@ -24,9 +24,6 @@ T = TypeVar("T")
 READ_SIZE = 262144
 """Octets read at once; one buffer of this size belongs to each event loop."""
 
-SCRATCH_SIZE = 65536
-"""Octets of plaintext unsealed into one part. Larger ones would cost fresh pages of memory each time."""
-
 _PAUSE = 0.1
 """Seconds that an accept loop rests when the system has no descriptors or memory left."""
 
@@ -40,24 +37,14 @@ _PASSING = frozenset(getattr(errno, name) for name in _PASSING_NAMES if hasattr(
 
 _log = logging.getLogger(__name__)
 _buffers: RunVar[memoryview] = RunVar("securestream.read_buffer")
-_scratches: RunVar[memoryview] = RunVar("securestream.scratch_buffer")
 
 
 def loop_buffer() -> memoryview:
     """The running event loop's read buffer, `READ_SIZE` octets. What is in it is valid until the next await."""
-    return _of_loop(_buffers, READ_SIZE)
-
-
-def loop_scratch() -> memoryview:
-    """A second buffer of the running event loop, `SCRATCH_SIZE` octets, to unseal into."""
-    return _of_loop(_scratches, SCRATCH_SIZE)
-
-
-def _of_loop(variable: RunVar[memoryview], size: int) -> memoryview:
-    buffer = variable.get(None)
+    buffer = _buffers.get(None)
     if buffer is None:
-        buffer = memoryview(bytearray(size))
-        variable.set(buffer)
+        buffer = memoryview(bytearray(READ_SIZE))
+        _buffers.set(buffer)
     return buffer
 
 
@@ -66,13 +53,15 @@ class TcpStream(ByteStream):
 
     Args:
         raw: a connected stream socket; the stream owns it from now on.
+        peer: the peer's address as the system told it; asked for if not given, and not known after a reset.
     """
 
-    def __init__(self, raw: socket.socket) -> None:
+    def __init__(self, raw: socket.socket, peer: Any = None) -> None:
         raw.setblocking(False)
         if raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = raw
+        self._peer = _peer_address(raw) if peer is None else peer
         self._ready = readiness_of(raw)
         self._buffer = loop_buffer()
         self._unread = b""
@@ -85,8 +74,14 @@ class TcpStream(ByteStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """anyio's `SocketAttribute`."""
-        return _socket_attributes(self._socket, connected=True)
+        """anyio's `SocketAttribute`; the peer's address is known for as long as the stream lives."""
+        attributes = _socket_attributes(self._socket)
+        peer = self._peer
+        if peer is not None:
+            attributes[SocketAttribute.remote_address] = lambda: _address(peer)
+            if self._socket.family in (socket.AF_INET, socket.AF_INET6):
+                attributes[SocketAttribute.remote_port] = lambda: peer[1]
+        return attributes
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next octets, as many as are there.
@@ -280,7 +275,7 @@ class TcpListener(Listener[TcpStream]):
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """anyio's `SocketAttribute`."""
-        return _socket_attributes(self._socket, connected=False)
+        return _socket_attributes(self._socket)
 
     async def accept(self) -> TcpStream:
         """The next connection.
@@ -296,10 +291,10 @@ class TcpListener(Listener[TcpStream]):
         await checkpoint()
         while True:
             try:
-                raw = self._try_accept()
-                if raw is None:
-                    raw = await self._ready.until_readable(self._try_accept, _close_socket)
-                return _adopt(raw)
+                accepted = self._try_accept()
+                if accepted is None:
+                    accepted = await self._ready.until_readable(self._try_accept, _close_accepted)
+                return _adopt(*accepted)
             except OSError as error:
                 if self._closed:
                     raise anyio.ClosedResourceError from error
@@ -309,11 +304,11 @@ class TcpListener(Listener[TcpStream]):
                     raise
                 await anyio.sleep(_PAUSE)
 
-    def _try_accept(self) -> socket.socket | None:
+    def _try_accept(self) -> tuple[socket.socket, Any] | None:
         if self._closed:
             raise anyio.ClosedResourceError
         try:
-            return self._socket.accept()[0]
+            return self._socket.accept()
         except (BlockingIOError, InterruptedError):
             return None
 
@@ -340,9 +335,9 @@ class TcpListener(Listener[TcpStream]):
             self._socket.close()
 
 
-def _adopt(raw: socket.socket) -> TcpStream:
+def _adopt(raw: socket.socket, peer: Any) -> TcpStream:
     try:
-        return TcpStream(raw)
+        return TcpStream(raw, peer)
     except BaseException:
         raw.close()
         raise
@@ -352,22 +347,26 @@ def _nothing(_: object) -> None:
     return None
 
 
-def _close_socket(raw: socket.socket) -> None:
-    raw.close()
+def _close_accepted(accepted: tuple[socket.socket, Any]) -> None:
+    accepted[0].close()
 
 
-def _socket_attributes(raw: socket.socket, *, connected: bool) -> dict[Any, Callable[[], Any]]:
+def _peer_address(raw: socket.socket) -> Any:
+    """The peer's address, asked for while it is known: the system forgets it when the connection is reset."""
+    try:
+        return raw.getpeername()
+    except OSError:
+        return None
+
+
+def _socket_attributes(raw: socket.socket) -> dict[Any, Callable[[], Any]]:
     attributes: dict[Any, Callable[[], Any]] = {
         SocketAttribute.family: lambda: raw.family,
         SocketAttribute.local_address: lambda: _address(raw.getsockname()),
         SocketAttribute.raw_socket: lambda: raw,
     }
-    if connected:
-        attributes[SocketAttribute.remote_address] = lambda: _address(raw.getpeername())
     if raw.family in (socket.AF_INET, socket.AF_INET6):
         attributes[SocketAttribute.local_port] = lambda: raw.getsockname()[1]
-        if connected:
-            attributes[SocketAttribute.remote_port] = lambda: raw.getpeername()[1]
     return attributes
 
 

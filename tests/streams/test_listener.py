@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute
 
 from securestream.drive import Services
 from securestream.errors import (
@@ -404,3 +406,27 @@ async def test_every_address_of_a_name_is_listened_on() -> None:
         for host, port in listener.addresses:
             await talk(port, host)
         group.cancel_scope.cancel()
+
+
+async def test_the_peers_address_outlives_a_reset_and_ends_no_listener() -> None:
+    """The system forgets the address of a connection that was reset; whoever logs it then must not end the server."""
+    give, addresses = anyio.create_memory_object_stream[object](1)
+
+    async def log(stream: SecureStream) -> None:
+        try:
+            await stream.receive()
+        finally:
+            raw = stream.extra(SocketAttribute.raw_socket)
+            with pytest.raises(OSError, match=os.strerror(errno.ENOTCONN)):
+                raw.getpeername()
+            give.send_nowait((stream.extra(SocketAttribute.remote_address), stream.extra(SocketAttribute.remote_port)))
+
+    async with give, addresses, server(log) as listener:
+        for _ in range(2):
+            client = await connect("127.0.0.1", listener.port, package=Toy(), credential=ALICE)
+            raw = client.extra(SocketAttribute.raw_socket)
+            own: tuple[str, int] = raw.getsockname()
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            await client.aclose()
+            with anyio.fail_after(5):
+                assert await addresses.receive() == (own, own[1])
