@@ -69,13 +69,19 @@ def _alone(
 
 _THREAD = local()
 
+_SCRATCH = 4 * RECORD
+"""Octets of plaintext given in one part. Larger ones would cost fresh pages of memory each time."""
+
+_FEED = 65536
+"""Octets given to the engine at once: its memory buffers grow to what they are given, and never shrink again."""
+
 
 def _scratch() -> memoryview:
-    """Room for one record, one for each thread: an idle connection owns no buffer."""
+    """Room for a few records, one for each thread: an idle connection owns no buffer."""
     try:
         buffer: memoryview = _THREAD.buffer
     except AttributeError:
-        buffer = _THREAD.buffer = memoryview(bytearray(RECORD))
+        buffer = _THREAD.buffer = memoryview(bytearray(_SCRATCH))
     return buffer
 
 
@@ -167,7 +173,10 @@ class EngineConnection(ABC):
 
     @abstractmethod
     def _read_into(self, buffer: memoryview) -> int:
-        """Plaintext of one record into `buffer`; 0 when more octets are needed. Raises Ended or EngineFailure."""
+        """Plaintext of the records at hand into `buffer`, while a whole one has room; 0 when more octets are needed.
+
+        Raises Ended or EngineFailure; when there was plaintext before it, the next call does.
+        """
 
     @abstractmethod
     def _write(self, data: Buffer) -> None:
@@ -262,6 +271,24 @@ class EngineConnection(ABC):
                 if count := self._read_ready(buffer):
                     return PlainData(bytes(buffer[:count]))
             return self._end()
+
+    def receive_plain(self, data: Buffer) -> list[bytes]:
+        """Take octets from the transport; give the plaintext at hand."""
+        with self.lock:
+            if self._eof:
+                raise UsageError("the transport has ended: it cannot give more octets")
+            view, scratch, parts, filled = memoryview(data), _scratch(), list[bytes](), 0
+            for offset in range(0, len(view), _FEED):
+                self._feed(view[offset : offset + _FEED])
+                while self._state is _State.OPEN and not self._early:
+                    filled += self._read_ready(scratch[filled:], pending=True)
+                    if filled <= _SCRATCH - RECORD:
+                        break  # that was all there is
+                    parts.append(bytes(scratch[:filled]))
+                    filled = 0
+            if filled:
+                parts.append(bytes(scratch[:filled]))
+            return parts
 
     def read_into(self, buffer: bytearray | memoryview) -> int:
         """Fill `buffer` with the plaintext of all complete records at hand."""

@@ -116,8 +116,17 @@ class RecordConnection(Protocol):
         """
         ...
 
+    def receive_plain(self, data: Buffer) -> list[bytes]:
+        """`receive_data`, and the plaintext of all complete records then at hand: the fast form for a stream.
+
+        Returns:
+            Parts of at most 64 KiB; none before the handshake is complete. Call `next_event` until it is `None`
+            afterwards: it tells of the peer's end and of damage, which come after these parts.
+        """
+        ...
+
     def read_into(self, buffer: bytearray | memoryview) -> int:
-        """Fill `buffer` with the plaintext of all complete records at hand: the fast form of `next_event`.
+        """Fill `buffer` with the plaintext of all complete records at hand: `next_event` without an object for each.
 
         Returns:
             The number of octets; 0 when more ciphertext is needed or the peer has closed (then `next_event` tells).

@@ -114,6 +114,7 @@ class PyOpenSslConnection(EngineConnection):
         self._verdict = Verdict(host if verify and role is Role.INITIATOR else None)
         self._tls.set_app_data(self._verdict)
         self._judge = judge
+        self._behind: Exception | None = None
         self._pending = bytearray()
         self._at = 0
         self._drained: list[bytes] = []
@@ -139,17 +140,25 @@ class PyOpenSslConnection(EngineConnection):
                 return
 
     def _read_into(self, buffer: memoryview) -> int:
-        part = buffer[:RECORD]  # pyOpenSSL makes a buffer as large as the one it is given, for each record
-        if not self._tls.pending() and not self._pump():
-            return 0
-        while True:
+        filled = 0
+        if self._behind is not None:
+            raise self._behind
+        while not filled or len(buffer) - filled >= RECORD:
+            if not self._tls.pending() and not self._pump():
+                break
+            part = buffer[filled : filled + RECORD]  # pyOpenSSL makes a buffer of this size for each record
             try:
-                return self._tls.recv_into(part)
-            except SSL.WantReadError:
-                if not self._pump():
-                    return 0
+                filled += self._tls.recv_into(part)
+            except SSL.WantReadError:  # it was no data
+                if self._tls.pending():
+                    break
             except SSL.Error as error:
-                raise self._signal(error) from error
+                self._behind = self._signal(error)
+                self._behind.__cause__ = error
+                if not filled:
+                    raise self._behind from error
+                break
+        return filled
 
     def _write(self, data: Buffer) -> None:
         try:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from securestream.errors import Unsupported
 from securestream.options import Role
 from securestream.provider import Buffer
-from securestream.records._engine import Ended, EngineConnection, EngineFailure, WantsMore
+from securestream.records._engine import RECORD, Ended, EngineConnection, EngineFailure, WantsMore
 from securestream.records.base import EngineCapability, TlsSession
 
 _WORDS = re.compile(r"^(?:\[[^\]]*\] )?(?:error:.*::)?(.*?)(?: \(_ssl\.c:\d+\))?$")
@@ -62,6 +62,7 @@ class StdlibConnection(EngineConnection):
             server_hostname=server_hostname if role is Role.INITIATOR else None,
             session=resume,
         )
+        self._behind: Exception | None = None
         self._keep = keep
         self._looks = _LOOKS
         self._judge = judge
@@ -73,17 +74,29 @@ class StdlibConnection(EngineConnection):
             raise _signal(error) from error
 
     def _read_into(self, buffer: memoryview) -> int:
-        if not (self._incoming.pending or self._closed or self._tls.pending()):
-            return 0  # OpenSSL would say so by an exception, at the price of the record; closed, it knows of an end
+        """All records at hand, in one loop: what is called for each record costs as much as its decryption."""
+        incoming, read, size, filled = self._incoming, self._tls.read, len(buffer), 0
+        if self._behind is not None:
+            raise self._behind
+        if not (incoming.pending or self._closed or self._tls.pending()):
+            return 0  # OpenSSL would say so by an exception; once this end has closed, OpenSSL alone knows of an end
         try:
-            count: int = self._tls.read(len(buffer), buffer)  # type: ignore[assignment]  # with a buffer it counts
+            while True:
+                count: int = read(size - filled, buffer[filled:] if filled else buffer)  # type: ignore[assignment]  # with a buffer it counts
+                filled += count
+                if not (count and incoming.pending) or size - filled < RECORD:
+                    break
         except ssl.SSLWantReadError:
-            return 0
+            return filled
         except ssl.SSLError as error:
-            raise _signal(error) from error
-        if not count:  # close_notify, while ours is not sent; after that it raises SSLZeroReturnError
-            raise Ended
-        return count
+            self._behind = _signal(error)
+            self._behind.__cause__ = error
+        else:
+            if not count:  # close_notify, while ours is not sent; after that it raises SSLZeroReturnError
+                self._behind = Ended()
+        if self._behind is not None and not filled:
+            raise self._behind
+        return filled
 
     def _write(self, data: Buffer) -> None:
         try:

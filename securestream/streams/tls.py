@@ -24,24 +24,20 @@ from securestream.streams._handshake import (
     Settings,
     make_settings,
     perform_handshake,
+    settings_of_connection,
 )
 from securestream.streams._sealed import SealedStream, StreamState
 from securestream.streams.attributes import SecurityAttribute
-from securestream.streams.transport import SCRATCH_SIZE, loop_scratch
 
 _FLAGS = (
     ContextFlags.CONFIDENTIALITY | ContextFlags.INTEGRITY | ContextFlags.REPLAY | ContextFlags.SEQUENCE
 )  # what every TLS record has (RFC 8446 5)
 
 
-_FEED = 32768
-"""Octets given to the engine at once: its memory buffers grow to what they are given, and never shrink again."""
-
-
 class TlsStream(SealedStream):
     """A TLS connection as a byte stream. Made by `wrap_client` and `wrap_server`."""
 
-    _flush_size = SCRATCH_SIZE
+    _flush_size = 65536
 
     def __init__(
         self, transport: ByteStream, established: Established, settings: Settings, *, leftover: bytes = b""
@@ -55,7 +51,6 @@ class TlsStream(SealedStream):
         self._target = settings.target
         self._standard_compatible = settings.standard_compatible
         self._closure: PeerClosed | None = None
-        self._scratch = loop_scratch()
         self._take_in(lambda: self._unseal(leftover))  # data may have come with the last flight
 
     @classmethod
@@ -155,7 +150,7 @@ class TlsStream(SealedStream):
 
     @classmethod
     async def _wrap(cls, transport: ByteStream, role: Role, settings: Settings, received: bytes) -> Self:
-        settings = settings.for_connection(transport, role)
+        settings = await settings_of_connection(transport, role, settings)
         framing = RawFraming(settings.options.limits)
         carrier = await perform_handshake(transport, framing, role, settings, received)
         return cls(transport, carrier.established, settings, leftover=framing.trailing_data())
@@ -173,19 +168,8 @@ class TlsStream(SealedStream):
         return self._connection.data_to_send()
 
     def _unseal(self, data: Buffer) -> None:
-        connection, scratch = self._connection, self._scratch
-        view, filled = memoryview(data), 0
-        try:
-            for offset in range(0, len(view) or 1, _FEED):
-                connection.receive_data(view[offset : offset + _FEED])
-                while count := connection.read_into(scratch[filled:]):
-                    filled += count
-                    if filled < SCRATCH_SIZE:
-                        break  # that was all there is
-                    self._deliver(bytes(scratch))
-                    filled = 0
-        finally:  # what came before damage is delivered
-            self._deliver(bytes(scratch[:filled]))
+        for part in self._connection.receive_plain(data):
+            self._deliver(part)
         self._take_events()
 
     def _unseal_end(self) -> None:
