@@ -11,29 +11,22 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from threading import Lock
-from typing import Protocol, Self, cast
+from typing import Self, cast
 
+from securestream._channel import Channel, Frames, Records
 from securestream.ambient import system_options
 from securestream.carrier import Admit, CarrierHandshake
 from securestream.credentials import Credential
 from securestream.drive import Services, respond_blocking
-from securestream.errors import (
-    ContextExpired,
-    FramingError,
-    HandshakeTimeout,
-    NotEncrypted,
-    UsageError,
-)
-from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
+from securestream.errors import ContextExpired, HandshakeTimeout, UsageError
+from securestream.framing.base import Framing
 from securestream.framing.nns import NnsFraming
 from securestream.framing.raw import RawFraming
 from securestream.options import Options, Protection, Role
 from securestream.principal import Principal
 from securestream.provider import Buffer, Capability, SecurityContext, SecurityPackage, TargetName
-from securestream.records.base import PeerClosed, PlainData, RecordConnection
 from securestream.registry import Registry
 
 READ_SIZE = 65536
@@ -56,11 +49,11 @@ class SecureSocket:
         self._socket = sock
         self._peer = established.peer
         self._protection = carrier.protection
-        self._channel: _Channel
+        self._channel: Channel
         if isinstance(established.result, SecurityContext):
-            self._channel = _Frames(established.result, framing, carrier.protection)
+            self._channel = Frames(established.result, framing, carrier.protection)
         else:
-            self._channel = _Records(established.result, framing.trailing_data())
+            self._channel = Records(established.result, framing.trailing_data())
         self._ready = memoryview(b"")
         self._ended = self._broken = self._closed = False
         self._failure: Exception | None = None
@@ -74,6 +67,7 @@ class SecureSocket:
         *,
         credential: Credential | None = None,
         target: str | None = None,
+        protection: Protection | None = None,
         options: Options | None = None,
         framing: Framing | None = None,
         services: Services | None = None,
@@ -88,7 +82,8 @@ class SecureSocket:
             package: the security package, or the name of one that is installed.
             credential: as whom; `None` for the package's default identity.
             target: the service to reach.
-            options: what is asked; `None` for `system_options()`.
+            protection: the least protection of the data; by default that of `options`, which is to encrypt and sign.
+            options: what else is asked; `None` for `system_options()`.
             framing: the wire; `None` for that of .NET's NegotiateStream, or for a package like TLS, which is a protocol
                 of its own, none.
             services: who performs effects; `None` for the process-wide ones.
@@ -104,9 +99,9 @@ class SecureSocket:
             FramingError: the peer speaks something else.
             OSError: the socket failed.
         """
+        made = _Handshaking(sock, package, options, protection, framing, timeout)
         name = None if target is None else TargetName(target)
-        chosen = (credential, name, options, framing, services, admit, timeout, received)
-        return cls._wrap(sock, package, Role.INITIATOR, *chosen)
+        return cls(sock, *made.run(Role.INITIATOR, credential, name, services, admit, received))
 
     @classmethod
     def wrap_server(
@@ -115,6 +110,7 @@ class SecureSocket:
         package: str | SecurityPackage,
         *,
         credential: Credential | None = None,
+        protection: Protection | None = None,
         options: Options | None = None,
         framing: Framing | None = None,
         services: Services | None = None,
@@ -123,42 +119,8 @@ class SecureSocket:
         received: bytes = b"",
     ) -> Self:
         """Perform the acceptor's handshake on an accepted socket; arguments and errors are those of `wrap_client`."""
-        chosen = (credential, None, options, framing, services, admit, timeout, received)
-        return cls._wrap(sock, package, Role.ACCEPTOR, *chosen)
-
-    @classmethod
-    def _wrap(
-        cls,
-        sock: socket.socket,
-        package: str | SecurityPackage,
-        role: Role,
-        credential: Credential | None,
-        target: TargetName | None,
-        options: Options | None,
-        framing: Framing | None,
-        services: Services | None,
-        admit: Admit | None,
-        timeout: float | None,
-        received: bytes,
-    ) -> Self:
-        package = Registry.installed()[package] if isinstance(package, str) else package
-        options = system_options() if options is None else options
-        if not options.source:
-            options = replace(options, source=_source_of(sock))
-        framing = _default_framing(package, options) if framing is None else framing
-        before = sock.gettimeout()
-        try:
-            carrier = CarrierHandshake(
-                package, role, framing=framing, options=options, credential=credential, target=target, admit=admit
-            )
-            if received:
-                framing.receive_data(received)
-            _Handshaking(sock, timeout).run(carrier, framing, services, min(options.limits.token_size, READ_SIZE))
-        except BaseException:  # whatever it is, the peer is not kept waiting on a dead connection
-            sock.close()
-            raise
-        sock.settimeout(before)
-        return cls(sock, carrier, framing)
+        made = _Handshaking(sock, package, options, protection, framing, timeout)
+        return cls(sock, *made.run(Role.ACCEPTOR, credential, None, services, admit, received))
 
     def __enter__(self) -> Self:
         return self
@@ -278,6 +240,7 @@ def connect(
     package: str | SecurityPackage,
     credential: Credential | None = None,
     target: str | None = None,
+    protection: Protection | None = None,
     options: Options | None = None,
     services: Services | None = None,
     timeout: float | None = HANDSHAKE_TIMEOUT,
@@ -298,6 +261,7 @@ def connect(
         package,
         credential=credential,
         target=f"host/{host}" if target is None else target,
+        protection=protection,
         options=options,
         services=services,
         timeout=timeout,
@@ -318,14 +282,57 @@ def _default_framing(package: SecurityPackage, options: Options) -> Framing:
 
 
 class _Handshaking:
-    """Moves the octets of one handshake under one deadline."""
+    """One handshake under one deadline. Whatever ends it, the socket is closed or in the state in which it came."""
 
-    def __init__(self, sock: socket.socket, timeout: float | None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        package: str | SecurityPackage,
+        options: Options | None,
+        protection: Protection | None,
+        framing: Framing | None,
+        timeout: float | None,
+    ) -> None:
         self._socket = sock
+        self._package = Registry.installed()[package] if isinstance(package, str) else package
+        options = system_options() if options is None else options
+        if protection is not None:
+            options = replace(options, protection=protection)
+        self._options = options if options.source else replace(options, source=_source_of(sock))
+        self._framing = _default_framing(self._package, self._options) if framing is None else framing
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._interrupted = False
 
-    def run(self, carrier: CarrierHandshake, framing: Framing, services: Services | None, read_size: int) -> None:
+    def run(
+        self,
+        role: Role,
+        credential: Credential | None,
+        target: TargetName | None,
+        services: Services | None,
+        admit: Admit | None,
+        received: bytes,
+    ) -> tuple[CarrierHandshake, Framing]:
+        before = self._socket.gettimeout()
+        try:
+            carrier = CarrierHandshake(
+                self._package,
+                role,
+                framing=self._framing,
+                options=self._options,
+                credential=credential,
+                target=target,
+                admit=admit,
+            )
+            if received:
+                self._framing.receive_data(received)
+            self._exchange(carrier, services, min(self._options.limits.token_size, READ_SIZE))
+        except BaseException:  # whatever it is, the peer is not kept waiting on a dead connection
+            self._socket.close()
+            raise
+        self._socket.settimeout(before)
+        return carrier, self._framing
+
+    def _exchange(self, carrier: CarrierHandshake, services: Services | None, read_size: int) -> None:
         token: bytes | None = None
         try:
             while not carrier.is_complete:
@@ -334,9 +341,9 @@ class _Handshaking:
                 self._send(carrier.answer(step))
                 while (token := carrier.next_token()) is None and not carrier.is_complete:
                     if octets := self._receive(read_size):
-                        framing.receive_data(octets)
+                        self._framing.receive_data(octets)
                     else:
-                        framing.receive_eof()
+                        self._framing.receive_eof()
         except BaseException as error:  # an interrupt, too, is told to the peer
             owed = carrier.refuse(error)
             if owed and not self._interrupted:
@@ -381,128 +388,3 @@ class _Handshaking:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the peer is gone or does not read: it sees the end of the transport
-
-
-class _Channel(Protocol):
-    """Data after the handshake, without I/O."""
-
-    awaits_farewell: bool
-
-    def protect(self, data: memoryview) -> Iterator[bytes]:
-        """Octets to send for `data`, in pieces."""
-        ...
-
-    def feed(self, octets: bytes) -> None:
-        """Take what the transport gave; nothing is its end."""
-        ...
-
-    def next_data(self) -> bytes | None:
-        """Data, ``b""`` at the end, or `None` when more octets are needed."""
-        ...
-
-    def farewell(self) -> bytes:
-        """What ends this side politely."""
-        ...
-
-    def trailing(self) -> bytes:
-        """Octets received behind the protected data."""
-        ...
-
-    def discard(self) -> None:
-        """Drop the keys."""
-        ...
-
-
-class _Frames:
-    """Sealed messages of a security context in frames, or plain octets where nothing is protected."""
-
-    awaits_farewell = False
-
-    def __init__(self, context: SecurityContext, framing: Framing, protection: Protection) -> None:
-        self._context = context
-        self._framing = framing
-        self._protection = protection
-
-    def protect(self, data: memoryview) -> Iterator[bytes]:
-        if self._protection is Protection.NONE:
-            yield bytes(data)
-            return
-        encrypt = self._protection is Protection.ENCRYPT_AND_SIGN
-        size = self._framing.max_plaintext
-        for start in range(0, len(data), size):
-            sealed = self._context.wrap(data[start : start + size], encrypt=encrypt)
-            yield self._framing.sealed_header(len(sealed)) + sealed
-
-    def feed(self, octets: bytes) -> None:
-        if octets:
-            self._framing.receive_data(octets)
-        else:
-            self._framing.receive_eof()
-
-    def next_data(self) -> bytes | None:
-        while True:
-            event = self._framing.next_event()
-            if event is None:
-                return None
-            if isinstance(event, EndOfInput):
-                return b""
-            if isinstance(event, RawData):
-                return bytes(event.data)
-            if not isinstance(event, SealedFrame):
-                raise FramingError("a handshake frame came among the data")
-            data, encrypted = self._context.unwrap(event.data)
-            if not encrypted and self._protection is Protection.ENCRYPT_AND_SIGN:
-                raise NotEncrypted("the peer sent data in clear although encryption was agreed")
-            if data:  # .NET skips a frame whose plaintext is empty
-                return data
-
-    def farewell(self) -> bytes:
-        return b""
-
-    def trailing(self) -> bytes:
-        return self._framing.trailing_data()
-
-    def discard(self) -> None:
-        self._context.discard()
-
-
-class _Records:
-    """A record connection: TLS."""
-
-    awaits_farewell = True
-
-    def __init__(self, connection: RecordConnection, received: bytes) -> None:
-        self._connection = connection
-        if received:
-            connection.receive_data(received)
-
-    def protect(self, data: memoryview) -> Iterator[bytes]:
-        for start in range(0, len(data), READ_SIZE):
-            self._connection.send(data[start : start + READ_SIZE])
-            yield self._connection.data_to_send()
-
-    def feed(self, octets: bytes) -> None:
-        if octets:
-            self._connection.receive_data(octets)
-        else:
-            self._connection.receive_eof()
-
-    def next_data(self) -> bytes | None:
-        while (event := self._connection.next_event()) is not None:
-            if isinstance(event, PlainData) and event.data:
-                return event.data
-            if isinstance(event, PeerClosed):
-                if not event.authenticated:
-                    raise FramingError("the peer's stream ended without a close_notify: data may have been cut off")
-                return b""
-        return None
-
-    def farewell(self) -> bytes:
-        self._connection.close()
-        return self._connection.data_to_send()
-
-    def trailing(self) -> bytes:
-        return self._connection.trailing_data()
-
-    def discard(self) -> None:
-        self._connection.close()

@@ -100,7 +100,7 @@ def test_both_ends_authenticate_and_exchange_data() -> None:
 @pytest.mark.parametrize("size", [0, 1, 64511, 64512, 64513, 1_000_000])
 def test_any_size_at_any_protection(protection: Protection, size: int) -> None:
     data = os.urandom(size)
-    with connected(options=system_options(protection=protection)) as (client, server):
+    with connected(protection=protection) as (client, server):
 
         def send() -> None:
             client.sendall(data)
