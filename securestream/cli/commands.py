@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from securestream.cli.report import Report, is_expected
 from securestream.cli.splice import leaves
 from securestream.errors import UsageError
 
-OK, FAILED, UNUSABLE = 0, 1, 2
+OK, FAILED, UNUSABLE, CUT_OFF = 0, 1, 2, 128 + 13
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -22,15 +23,26 @@ def run(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else UNUSABLE
     report = _report(asked)
     try:
-        return _dispatch(asked, report)
+        status = _dispatch(asked, report)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # what a user is told in a sentence is told so; a bug is raised as the bug it is
         told = leaves(error)
         if not all(is_expected(leaf) for leaf in told):
             raise
+        if isinstance(told[0], BrokenPipeError) and asked.command != "serve":
+            return _ended_by_reader()
         report.fail(told[0])
         return UNUSABLE if isinstance(told[0], UsageError) else FAILED
+
+
+def _ended_by_reader() -> int:
+    """Whoever read standard output has enough (``| head``): no error, but the status of a program that SIGPIPE ends."""
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())  # or the interpreter would complain while it flushes at exit
+    return CUT_OFF
 
 
 def _report(asked: Namespace) -> Report:

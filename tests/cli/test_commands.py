@@ -7,6 +7,7 @@ import json
 import os
 import runpy
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar, Self
@@ -131,6 +132,16 @@ def test_a_port_in_use_is_told_with_its_address(
         1,
         f"securestream: cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}\n",
     )
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "securestream", "packages"], stdout=pipe, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (128 + 13, b"")
 
 
 def test_the_mic_of_ntlm_is_given_up_only_by_name(store: str) -> None:
