@@ -16,6 +16,9 @@ T = TypeVar("T")
 _IDLE_CALLS = 2
 """How often the loop may report an unwanted readiness before its reader is taken out."""
 
+_OPERATIONS = 4
+"""Operations between two turns of the loop. No cancellation can arise between them, and a turn costs as much as one."""
+
 
 class Readiness(Protocol):
     """Runs an attempt at a system call whenever a socket is ready for it, until it gives a result.
@@ -83,18 +86,18 @@ class _Asyncio:
     """By the loop's readers. The attempt runs in the loop's callback, so that one wake-up costs one system call.
 
     The reader stays registered between two waits; it is taken out when the loop reports octets that nobody wants.
-    An operation that comes after one that waited does not give way: the loop has just had its turn.
+    An operation that comes soon after one that waited does not give way: the loop has just had its turn.
     """
 
     __slots__ = (
-        *("_attempt_read", "_attempt_write", "_fd", "_idle", "_loop", "_reader", "_registered", "_waited", "_writer"),
+        *("_attempt_read", "_attempt_write", "_fd", "_idle", "_loop", "_reader", "_registered", "_since", "_writer"),
         *("_give_way", "enter"),
     )
 
     def __init__(self, backend: type[AsyncBackend], loop: asyncio.AbstractEventLoop, fd: int) -> None:
         self.enter = backend.checkpoint_if_cancelled
         self._give_way = backend.cancel_shielded_checkpoint
-        self._waited = False
+        self._since = 0
         self._loop = loop
         self._fd = fd
         self._registered = False
@@ -105,12 +108,13 @@ class _Asyncio:
         self._attempt_write: Callable[[], Any] | None = None
 
     async def leave(self) -> None:
-        if self._waited:
-            self._waited = False
-        else:
+        self._since += 1
+        if self._since >= _OPERATIONS:
+            self._since = 0
             await self._give_way()
 
     async def pause(self) -> None:
+        self._since = 0
         await asyncio.sleep(0)  # a third of the price of anyio's shielded checkpoint
 
     async def until_readable(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
@@ -118,7 +122,7 @@ class _Asyncio:
             raise anyio.BusyResourceError("reading from")
         future: asyncio.Future[T] = self._loop.create_future()
         self._reader, self._attempt_read, self._idle = future, attempt, 0
-        self._waited = True
+        self._since = 0
         if not self._registered:
             self._loop.add_reader(self._fd, self._on_readable)
             self._registered = True
@@ -145,7 +149,7 @@ class _Asyncio:
         if self._writer is not None:
             raise anyio.BusyResourceError("writing to")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._writer, self._attempt_write = future, attempt
+        self._writer, self._attempt_write, self._since = future, attempt, 0
         self._loop.add_writer(self._fd, self._on_writable)
         try:
             return await future
