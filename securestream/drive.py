@@ -196,34 +196,60 @@ def _failed(machine: HandshakeMachine, need: Effect[Any], error: Exception) -> S
 
 
 class _Pool:
-    """The threads of one event loop for `Compute`, and how many computations hold or await one."""
+    """The threads of one event loop, and how many tasks hold or await one."""
 
-    def __init__(self) -> None:
-        self.limiter = CapacityLimiter(COMPUTE_THREADS)
+    def __init__(self, threads: int) -> None:
+        self.limiter = CapacityLimiter(threads)
         self.admitted = 0
 
 
-_pool: anyio.lowlevel.RunVar[_Pool] = anyio.lowlevel.RunVar("securestream.compute")
+class BoundedThreads:
+    """Worker threads apart from anyio's own, with a bounded queue: strangers cannot starve the program.
+
+    The queue is counted here: the limiter's own statistics do not know of tasks that are still on their way to it.
+
+    Args:
+        name: of the pool; each event loop has its own.
+        threads: how many functions run at once.
+        queue: how many may wait; one more is refused.
+    """
+
+    def __init__(self, name: str, threads: int, queue: int) -> None:
+        self._pool: anyio.lowlevel.RunVar[_Pool] = anyio.lowlevel.RunVar(f"securestream.{name}")
+        self._threads = threads
+        self._queue = queue
+
+    async def run(self, function: Callable[[], R], *, abandon_on_cancel: bool = False) -> R:
+        """Run `function` in one of the threads.
+
+        Args:
+            function: what to run.
+            abandon_on_cancel: on cancellation, leave the function to itself, to its end, instead of waiting for it.
+
+        Raises:
+            LimitExceeded: too many wait already.
+        """
+        pool = self._pool.get(None)
+        if pool is None:
+            pool = _Pool(self._threads)
+            self._pool.set(pool)
+        if pool.admitted >= self._threads + self._queue:
+            raise LimitExceeded("too many handshakes compute or look accounts up at once: try again later")
+        pool.admitted += 1
+        try:
+            return await anyio.to_thread.run_sync(function, limiter=pool.limiter, abandon_on_cancel=abandon_on_cancel)
+        finally:
+            pool.admitted -= 1
 
 
 class _ComputePerformer(Performer):
-    """Runs `Compute` in threads of its own limiter with a bounded queue: strangers cannot starve the program.
+    """Runs `Compute` in threads of its own."""
 
-    The queue is counted here: the limiter's own statistics do not know of tasks that are still on their way to it.
-    """
+    def __init__(self) -> None:
+        self._threads = BoundedThreads("compute", COMPUTE_THREADS, COMPUTE_QUEUE)
 
     async def perform(self, effect: Compute[R]) -> R:
-        pool = _pool.get(None)
-        if pool is None:
-            pool = _Pool()
-            _pool.set(pool)
-        if pool.admitted >= COMPUTE_THREADS + COMPUTE_QUEUE:
-            raise LimitExceeded("too many handshakes compute at once: try again later")
-        pool.admitted += 1
-        try:
-            return await anyio.to_thread.run_sync(effect.function, limiter=pool.limiter)
-        finally:
-            pool.admitted -= 1
+        return await self._threads.run(effect.function)
 
     def perform_blocking(self, effect: Compute[R]) -> R:
         return effect.function()

@@ -468,3 +468,12 @@ class TokenDescriber(Protocol):
     def describe_token(self, token: bytes) -> str:
         """One readable line on a token, malformed ones included; it shows no secret and raises nothing."""
         ...
+
+
+@runtime_checkable
+class ListenerScoped(Protocol):
+    """What a package offers beside `SecurityPackage` when its acceptors keep state that no two listeners may share."""
+
+    def for_listener(self) -> SecurityPackage:
+        """The same package for one listener: TLS sessions of one are never resumed at another."""
+        ...

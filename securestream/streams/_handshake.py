@@ -81,6 +81,15 @@ class Settings(Redacted):
         return self if options is self.options else replace(self, options=options)
 
 
+async def settings_of_connection(transport: ByteStream, role: Role, settings: Settings) -> Settings:
+    """`Settings.for_connection`; where that fails, the transport is closed like after any failed handshake."""
+    try:
+        return settings.for_connection(transport, role)
+    except BaseException:
+        await close_forcefully(transport)
+        raise
+
+
 def make_settings(
     *,
     package: str | SecurityPackage,

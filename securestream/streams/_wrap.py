@@ -9,7 +9,7 @@ from anyio.abc import ByteStream
 from securestream.framing.nns import NnsFraming
 from securestream.framing.raw import RawFraming
 from securestream.options import Role
-from securestream.streams._handshake import Settings, perform_handshake
+from securestream.streams._handshake import Settings, perform_handshake, settings_of_connection
 from securestream.streams.negotiate import NegotiateStream
 from securestream.streams.tls import TlsStream
 
@@ -19,7 +19,7 @@ SecureStream: TypeAlias = NegotiateStream | TlsStream
 
 async def wrap(transport: ByteStream, role: Role, settings: Settings, received: bytes = b"") -> SecureStream:
     """Authenticate over `transport` by the stream that fits the package: `TlsStream` if it speaks records."""
-    settings = settings.for_connection(transport, role)
+    settings = await settings_of_connection(transport, role, settings)
     if settings.is_stream_package:
         raw = RawFraming(settings.options.limits)
         carrier = await perform_handshake(transport, raw, role, settings, received)

@@ -12,7 +12,7 @@ from securestream.credentials import Credential
 from securestream.drive import Services
 from securestream.errors import NoCredentials, UsageError
 from securestream.options import BindingPolicy, Options, Protection, Role
-from securestream.provider import SecurityPackage, TargetName
+from securestream.provider import ListenerScoped, SecurityPackage, TargetName
 from securestream.streams._dial import connect_tcp
 from securestream.streams._handshake import HANDSHAKE_TIMEOUT, CredentialArgument, make_settings
 from securestream.streams._wrap import SecureStream, wrap
@@ -206,6 +206,8 @@ async def listen(
     )
     if unusable := settings.package.usable(credential, Role.ACCEPTOR):
         raise UsageError(f"{settings.package.info.name} cannot listen so: {unusable.reason}")
+    if isinstance(settings.package, ListenerScoped):
+        settings = replace(settings, package=settings.package.for_listener())
     listeners = await listen_tcp(host, port, backlog=backlog, reuse_port=reuse_port)
     try:
         return listener(

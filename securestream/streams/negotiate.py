@@ -23,6 +23,7 @@ from securestream.streams._handshake import (
     Settings,
     make_settings,
     perform_handshake,
+    settings_of_connection,
 )
 from securestream.streams._sealed import SealedStream, StreamState
 from securestream.streams.attributes import SecurityAttribute, attribute_of
@@ -155,7 +156,7 @@ class NegotiateStream(SealedStream):
     async def _wrap(
         cls, transport: ByteStream, role: Role, settings: Settings, framing: Framing | None, received: bytes
     ) -> Self:
-        settings = settings.for_connection(transport, role)
+        settings = await settings_of_connection(transport, role, settings)
         wire = NnsFraming(settings.options.limits) if framing is None else framing
         carrier = await perform_handshake(transport, wire, role, settings, received)
         return cls(transport, wire, carrier, settings)

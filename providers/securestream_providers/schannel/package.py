@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 from securestream.credentials import Certificate, Credential, Credentials, find_form
@@ -71,7 +72,9 @@ class Schannel:
     Args:
         context: an `ssl.SSLContext` in place of the settings below; `alpn`, `verify`, `key_log`, `resumption` and the
             mapping of client certificates go with it. Renegotiation and names by the common name are switched off in
-            it, and so are session tickets where it asks for client certificates.
+            it, and so are session tickets where it asks for client certificates. A context does not tell its
+            certificate: an acceptor on it has channel bindings of the kind tls-server-end-point only if that
+            `Certificate`, with its key, is the credential, too; it is then loaded into the context.
         engine: ``"stdlib"`` (Python's `ssl`) or ``"pyopenssl"`` (extra ``openssl``: exporters, post-quantum key
             agreement, OCSP stapling).
         trust: ``"system"``, or the authorities to trust, in PEM files or octets.
@@ -91,8 +94,10 @@ class Schannel:
         post_quantum: demand the hybrid X25519MLKEM768.
         ocsp: whether an initiator asks for, or requires, a stapled OCSP response.
         ocsp_response: the DER file that an acceptor staples.
-        resumption: whether sessions are resumed. A resumed session keeps the client's identity, and its certificate's
-            lifetime and revocation are looked at again.
+        resumption: whether sessions are resumed; `None` for wherever the engine can, and ``"pyopenssl"`` cannot. A
+            resumed session keeps the client's identity, and its certificate's lifetime and revocation are looked at
+            again. Under Python 3.11, before 3.12.8 and under 3.13.0, where `ssl` leaks 6 KiB with each session that is
+            taken, a client takes no more than 256 of them.
         key_log: file for the session secrets, for Wireshark, made with mode 0600. Whoever reads it reads everything.
 
     Raises:
@@ -120,7 +125,7 @@ class Schannel:
         post_quantum: bool = False,
         ocsp: Presence = "none",
         ocsp_response: Path | str | None = None,
-        resumption: bool = True,
+        resumption: bool | None = None,
         key_log: Path | str | None = None,
     ) -> None:
         self._settings = TlsSettings(
@@ -156,6 +161,12 @@ class Schannel:
     def info(self) -> PackageInfo:
         """What the package is."""
         return INFO
+
+    def for_listener(self) -> Schannel:
+        """This package with server endpoints of its own, whose sessions no other listener resumes."""
+        scoped = copy(self)
+        scoped._servers = {}
+        return scoped
 
     def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
         """Why it cannot work with `credential`."""
@@ -227,7 +238,9 @@ class Schannel:
             else:
                 from securestream.records.stdlib_endpoints import ContextServer
 
-                made = ContextServer(self._context, self._settings)
+                if self._servers or len(own) > 1:
+                    raise UsageError("an ssl.SSLContext serves one certificate: make a Schannel for each")
+                made = ContextServer(self._context, self._settings, own[0] if own else None)
             endpoint = self._servers.setdefault(own, made)
         return endpoint
 
