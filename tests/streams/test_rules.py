@@ -1,8 +1,10 @@
-"""The rules of the streams, a test for each: ordering, states, closing, cancellation, ends, attributes, secrets."""
+"""The rules of the streams, a test for each: ordering, states, closing, cancellation, ends, attributes, secrets.
+
+Rule 5, the handshake, is in test_handshake.py, rule 12 in test_transport.py, damage on the way in test_damage.py.
+"""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,16 +16,7 @@ from anyio.lowlevel import checkpoint
 from securestream.ambient import system_options
 from securestream.credentials import Credential
 from securestream.errors import (
-    BadSignature,
-    ContextError,
     ContextExpired,
-    FramingError,
-    HandshakeTimeout,
-    LogonDenied,
-    NotEncrypted,
-    PeerGone,
-    PeerRefused,
-    QualityNotMet,
     UsageError,
 )
 from securestream.options import BindingPolicy, ContextFlags, Options, Protection
@@ -45,7 +38,7 @@ from tests.streams.pairs import (
     tls_over,
     tls_pair,
 )
-from tests.streams.toy import ALICE, MALLORY, Toy, ToyContext
+from tests.streams.toy import ALICE, Toy, ToyContext
 
 pytestmark = pytest.mark.anyio
 
@@ -158,110 +151,6 @@ async def test_receive_never_waits_to_send() -> None:
         before = len(stuck.sent)
         assert await one.receive() == b"data"  # session tickets came with it
         assert len(stuck.sent) == before
-
-
-# 5. wrap performs the handshake, and tells the peer when it fails
-
-
-async def test_a_refused_logon_is_told_to_the_client_and_both_transports_are_closed() -> None:
-    client, server = await tcp_pair()
-
-    async def connect() -> None:
-        with pytest.raises(PeerRefused, match="0x8009030C"):
-            await NegotiateStream.wrap_client(client, package=Toy(), credential=MALLORY)
-
-    async def accept() -> None:
-        with pytest.raises(LogonDenied):
-            await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE)
-
-    await both(connect, accept)
-    for transport in (client, server):
-        with pytest.raises(anyio.ClosedResourceError):
-            await transport.receive()
-
-
-async def test_less_protection_than_required_is_told_by_1790_before_any_data() -> None:
-    client, server = await tcp_pair()
-    watched = Foreign(server)
-
-    async def connect() -> None:
-        with pytest.raises(PeerRefused) as refused:
-            await NegotiateStream.wrap_client(
-                client, package=Toy(withheld=ContextFlags.CONFIDENTIALITY), credential=ALICE, protection=Protection.SIGN
-            )
-        assert refused.value.code == 1790
-
-    async def accept() -> None:
-        with pytest.raises(QualityNotMet):
-            await NegotiateStream.wrap_server(watched, package=Toy(), credential=ALICE)
-
-    await both(connect, accept)
-    assert watched.sent == [bytes.fromhex("1501000008fe06000000000000")]
-
-
-async def test_a_silent_peer_ends_the_handshake_with_a_word_and_a_closed_transport() -> None:
-    client, server = await tcp_pair()
-    with pytest.raises(HandshakeTimeout):
-        await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, handshake_timeout=0.05)
-    assert (await _last_words(client))[:5] == bytes.fromhex("1501000008")
-
-
-async def test_a_cancelled_handshake_tells_the_peer_and_closes() -> None:
-    client, server = await tcp_pair()
-    with anyio.move_on_after(0.05) as scope:
-        await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE)
-    assert scope.cancelled_caught
-    assert (await _last_words(client))[:5] == bytes.fromhex("1501000008")
-    with pytest.raises(anyio.ClosedResourceError):
-        await server.receive()
-
-
-async def test_a_peer_that_goes_away_is_owed_nothing() -> None:
-    client, server = await tcp_pair()
-    await client.send_eof()
-    with pytest.raises(PeerGone):
-        await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE)
-    assert await _last_words(client) == b""
-
-
-async def test_a_carrier_that_is_broken_is_closed_without_a_frame() -> None:
-    client, server = await tcp_pair()
-    await client.send(b"GET / HTTP/1.1\r\n\r\n")
-    with pytest.raises(FramingError):
-        await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE)
-    assert await _last_words(client) == b""
-
-
-async def test_further_credentials_are_tried_over_the_same_connection() -> None:
-    client, server = await tcp_pair()
-    one, other = await both(
-        lambda: NegotiateStream.wrap_client(client, package=Toy(), credential=[MALLORY, MALLORY, ALICE]),
-        lambda: NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, attempts=3),
-    )
-    async with closing(one, other):
-        await one.send(b"in the end")
-        assert await receive_exactly(other, 10) == b"in the end"
-
-
-async def test_attempts_are_counted() -> None:
-    client, server = await tcp_pair()
-
-    async def connect() -> None:
-        with pytest.raises((PeerRefused, PeerGone)):
-            await NegotiateStream.wrap_client(client, package=Toy(), credential=[MALLORY, MALLORY, ALICE])
-
-    async def accept() -> None:
-        with pytest.raises(LogonDenied):
-            await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, attempts=2)
-
-    await both(connect, accept)
-
-
-async def test_nobody_may_allow_more_attempts_than_three() -> None:
-    client, server = await tcp_pair()
-    async with closing(client, server):
-        with pytest.raises(UsageError, match="attempts"):
-            await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, attempts=4)
 
 
 # 6. Ends of stream
@@ -461,138 +350,3 @@ async def test_repr_shows_package_and_state_only() -> None:
         assert repr(one) == "<NegotiateStream Toy open>"
         await one.aclose()
         assert repr(one) == "<NegotiateStream Toy closed>"
-
-
-# 12. The transport never loses what it took: tests/streams/test_transport.py
-
-# Damage and disorder
-
-
-@pytest.mark.parametrize("position", range(0, 4 + 17 + 4, 2))
-async def test_a_damaged_frame_ends_the_connection(position: int) -> None:
-    one, other = await negotiate_pair()
-    async with closing(one, other):
-        await one.send(b"before")
-        sealed = one.extra(SecurityAttribute.context).wrap(b"data")
-        frame = bytearray(len(sealed).to_bytes(4, "little") + sealed)
-        frame[position] ^= 0x10
-        await below(one).send(bytes(frame))
-        await below(one).send_eof()
-        assert await other.receive() == b"before"
-        with pytest.raises((ContextError, FramingError, anyio.BrokenResourceError)):
-            await other.receive()
-        with pytest.raises(anyio.BrokenResourceError):
-            await other.send(b"x")
-
-
-async def test_data_before_damage_in_one_read_is_delivered_first() -> None:
-    one, other = await negotiate_pair()
-    async with closing(one, other):
-        context = one.extra(SecurityAttribute.context)
-        good, bad = context.wrap(b"good"), bytearray(context.wrap(b"bad"))
-        bad[-1] ^= 1
-        frames = b"".join(len(sealed).to_bytes(4, "little") + bytes(sealed) for sealed in (good, bad))
-        await below(one).send(frames)
-        assert await other.receive() == b"good"
-        with pytest.raises(BadSignature):
-            await other.receive()
-
-
-async def test_a_replayed_frame_ends_the_connection() -> None:
-    client, server = await tcp_pair()
-    watched = Foreign(client)
-    one, other = await negotiate_over(watched, server)
-    async with closing(one, other):
-        await one.send(b"pay")
-        await client.send(watched.sent[-1])
-        assert await receive_exactly(other, 3) == b"pay"
-        with pytest.raises(ContextError):
-            await other.receive()
-
-
-async def test_a_reflected_frame_ends_the_connection() -> None:
-    client, server = await tcp_pair()
-    watched = Foreign(client)
-    one, other = await negotiate_over(watched, server)
-    async with closing(one, other):
-        await one.send(b"mine")
-        await server.send(watched.sent[-1])
-        with pytest.raises(ContextError):
-            await one.receive()
-
-
-async def test_data_in_clear_is_refused_where_encryption_was_agreed_on() -> None:
-    one, other = await negotiate_pair()
-    async with closing(one, other):
-        signed = one.extra(SecurityAttribute.context).wrap(b"in clear", encrypt=False)
-        await below(one).send(len(signed).to_bytes(4, "little") + signed)
-        with pytest.raises(NotEncrypted):
-            await other.receive()
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-async def test_a_connection_cut_into_small_pieces_works(size: int) -> None:
-    class Cut(Foreign):
-        async def receive(self, max_bytes: int = 65536) -> bytes:
-            return await self.below.receive(min(max_bytes, size))
-
-    client, server = await tcp_pair()
-    one, other = await negotiate_over(Cut(client), Cut(server), toy=Toy(legs=2))
-    tls = await tls_over(*(Cut(stream) for stream in await tcp_pair()))
-    for mine, theirs in ((one, other), tls):
-        async with closing(mine, theirs):
-            await mine.send(b"to and")
-            assert await receive_exactly(theirs, 6) == b"to and"
-            await theirs.send(b"fro")
-            assert await receive_exactly(mine, 3) == b"fro"
-
-
-@pytest.mark.parametrize(
-    ("legs", "last", "protection"), list(itertools.product((0, 1, 2), (True, False), Protection)), ids=str
-)
-async def test_every_shape_of_handshake_ends_in_data(legs: int, last: bool, protection: Protection) -> None:
-    one, other = await negotiate_over(*await tcp_pair(), protection, Toy(legs=legs, last_token=last))
-    async with closing(one, other):
-        assert one.extra(SecurityAttribute.protection) is protection
-        await one.send(b"data")
-        assert await receive_exactly(other, 4) == b"data"
-
-
-async def test_octets_already_read_are_part_of_the_handshake() -> None:
-    client, server = await tcp_pair()
-
-    async def accept() -> NegotiateStream:
-        early = await server.receive(7)
-        return await NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, received=early)
-
-    one, other = await both(lambda: NegotiateStream.wrap_client(client, package=Toy(), credential=ALICE), accept)
-    async with closing(one, other):
-        await one.send(b"data")
-        assert await receive_exactly(other, 4) == b"data"
-
-
-async def test_data_that_came_with_the_last_token_is_not_lost() -> None:
-    client, server = await tcp_pair()
-    held = bytearray()
-
-    class Holding(Foreign):
-        """Sends the done frame together with what follows it."""
-
-        async def send(self, item: bytes) -> None:
-            held.extend(item)
-            if len(held) > len(item):
-                await self.below.send(bytes(held))
-
-    async def accept() -> NegotiateStream:
-        stream = await NegotiateStream.wrap_server(Holding(server), package=Toy(), credential=ALICE)
-        await stream.send(b"at once")
-        return stream
-
-    one, other = await both(lambda: NegotiateStream.wrap_client(client, package=Toy(), credential=ALICE), accept)
-    async with closing(one, other):
-        assert await one.receive() == b"at once"
-
-
-async def _last_words(client: ByteStream) -> bytes:
-    async with closing(client):
-        return await receive_all(client)
