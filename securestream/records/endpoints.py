@@ -189,6 +189,8 @@ def require_engine(engine: Engine, settings: TlsSettings) -> None:
             raise Unsupported(
                 "the engine 'pyopenssl' needs pyOpenSSL and service-identity: pip install 'securestream[openssl]'"
             ) from error
+        if settings.resumption:
+            raise Unsupported("the engine 'pyopenssl' resumes no sessions: leave `resumption` out, or use 'stdlib'")
     elif engine != "stdlib":
         raise UsageError(f"there is no TLS engine {engine!r}; there are 'stdlib' and 'pyopenssl'")
     elif settings.post_quantum or settings.ocsp != "none" or settings.ocsp_response is not None:

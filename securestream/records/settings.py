@@ -37,7 +37,7 @@ class TlsSettings:
         post_quantum: demand the hybrid X25519MLKEM768.
         ocsp: what an initiator wants of a stapled OCSP response; an acceptor staples `ocsp_response` when it is asked.
         ocsp_response: path of a DER OCSP response to staple, read again when it changes.
-        resumption: whether sessions are resumed.
+        resumption: whether sessions are resumed; `None` for wherever the engine can.
         key_log: file that receives the session secrets for Wireshark; made with mode 0600. Whoever reads it reads all.
     """
 
@@ -54,7 +54,7 @@ class TlsSettings:
     post_quantum: bool = False
     ocsp: Presence = "none"
     ocsp_response: Path | str | None = None
-    resumption: bool = True
+    resumption: bool | None = None
     key_log: Path | str | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +74,11 @@ class TlsSettings:
         if isinstance(self.trust, str):
             return () if self.trust == "system" else (self.trust,)
         return tuple(self.trust)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether sessions are resumed, on an engine that can."""
+        return self.resumption is not False
 
     @property
     def watched(self) -> tuple[Source, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -35,6 +35,12 @@ MAX_NAMES = 64
 
 MAX_CACHED = 2048
 """Sessions of TLS 1.2 without a ticket that OpenSSL keeps for a name, about 1 KiB each, before all of them go."""
+
+SESSION_LEAKS = sys.version_info < (3, 12, 8) or (3, 13) <= sys.version_info < (3, 13, 1)
+"""Whether each look at `SSLObject.session` leaks about 6 KiB (CPython issue 116810, never mended in 3.11)."""
+
+MAX_LEAKS = 256
+"""Connections of a client that take a session there; those after them are made without resumption."""
 
 _VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
@@ -95,7 +101,7 @@ def make_context(
         context.set_alpn_protocols(list(settings.alpn))
     if credential is not None:
         _load_key(context, credential)
-    if not tickets or not settings.resumption:
+    if not tickets or not settings.resumes:
         _without_tickets(context)
     _set_verification(context, settings, role)
     if settings.key_log is not None:
@@ -203,7 +209,7 @@ def adopt_context(context: ssl.SSLContext, settings: TlsSettings, role: Role) ->
                     'say verify="none" if that is meant'
                 )
             context.hostname_checks_common_name = False
-    elif context.verify_mode != ssl.CERT_NONE or not settings.resumption:
+    elif context.verify_mode != ssl.CERT_NONE or not settings.resumes:
         _without_tickets(context)
 
 
@@ -215,6 +221,14 @@ class _Sessions:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, ssl.SSLSession] = OrderedDict()
+        self._looks = 0
+
+    def keeper(self, host: str) -> Callable[[ssl.SSLSession], None] | None:
+        """What keeps a new session with `host`; `None` where looking for more would leak too much."""
+        if SESSION_LEAKS and self._looks >= MAX_LEAKS:
+            return None
+        self._looks += 1
+        return partial(self.keep, host)
 
     def take(self, host: str) -> ssl.SSLSession | None:
         return self._sessions.pop(host, None)
@@ -257,7 +271,7 @@ class StdlibClient(Reloaded[_ClientState]):
     def make(self) -> _ClientState:
         """Read everything."""
         settings = self._settings
-        resumption = settings.resumption
+        resumption = settings.resumes
         if self._context is None:
             context = make_context(settings, Role.INITIATOR, self._credential)
         else:
@@ -278,7 +292,7 @@ class StdlibClient(Reloaded[_ClientState]):
             server_hostname=host,
             alpn=self._settings.alpn,
             resume=None if sessions is None or host is None else sessions.take(host),
-            keep=None if sessions is None or host is None else lambda session: sessions.keep(host, session),
+            keep=None if sessions is None or host is None else sessions.keeper(host),
             judge=state.judge,
         )
 
@@ -330,7 +344,7 @@ class StdlibServer(Reloaded[_ServerState]):
         state = self.current()
         own, serves = choose(state.own, hello.server_name)
         index = state.own.index(own)
-        resumes = serves and self._settings.resumption
+        resumes = serves and self._settings.resumes
         context = self._resuming(state, index, hello.server_name) if resumes else None
         if context is None:
             return UnresumedConnection(
@@ -355,14 +369,22 @@ class ContextServer:
     Args:
         context: the context, with its certificates.
         settings: alpn, key log, and whether it verifies.
-        own_certificate: its leaf, DER, for bindings; a context does not tell it.
+        credential: a certificate to load into it, for bindings; a context does not tell which it has.
+
+    Raises:
+        UsageError: the context cannot be adopted, or the certificate not be loaded.
     """
 
-    def __init__(self, context: ssl.SSLContext, settings: TlsSettings, own_certificate: bytes | None = None) -> None:
+    def __init__(self, context: ssl.SSLContext, settings: TlsSettings, credential: Certificate | None = None) -> None:
         adopt_context(context, settings, Role.ACCEPTOR)
         self._context = context
         self._settings = settings
-        self._own_certificate = own_certificate
+        self._own_certificate: bytes | None = None
+        if credential is not None:
+            own = OwnCertificate.load(credential)
+            _load_key(context, credential)
+            if context.sni_callback is None:  # which chooses among contexts, and with them certificates
+                self._own_certificate = own.der
         self._recheck = Recheck.of(settings)
 
     def connection(self, hello: ClientHello) -> StdlibConnection:

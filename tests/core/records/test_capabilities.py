@@ -15,6 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securestream.channel_bindings import tls_server_end_point
 from securestream.errors import CertificateRejected, ErrorKind, PeerRefused, Unsupported
+from securestream.records import stdlib_endpoints
 from securestream.records.base import EngineCapability
 from securestream.records.endpoints import Engine
 from securestream.records.ocsp import judge_response
@@ -43,6 +44,30 @@ def test_tls_unique_is_one_value_below_tls_1_3_and_none_there(engine: Engine) ->
     newer = pair(engine, engine).run()
     with pytest.raises(Unsupported):
         newer.client.connection.channel_bindings("tls-unique")
+
+
+def test_resumption_is_declared_and_asking_an_engine_without_it_is_refused() -> None:
+    for engine in ENGINES:
+        connection = pair(engine, engine).client.connection
+        if EngineCapability.RESUMPTION in connection.capabilities:
+            client_of(engine, resumption=True)
+            server_of(engine, resumption=True)
+        else:
+            with pytest.raises(Unsupported, match="resumes no sessions"):
+                client_of(engine, resumption=True)
+            with pytest.raises(Unsupported, match="resumes no sessions"):
+                server_of(engine, resumption=True)
+
+
+def test_a_client_looks_for_few_sessions_where_each_look_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdlib_endpoints, "SESSION_LEAKS", True)
+    monkeypatch.setattr(stdlib_endpoints, "MAX_LEAKS", 3)
+    client, server = client_of("stdlib"), server_of("stdlib")
+    resumed: list[bool] = []
+    for _ in range(6):
+        made = pair(client, server).run()
+        resumed.append(made.client.connection.session.resumed)
+    assert resumed == [False, True, True, True, False, False]
 
 
 @both
