@@ -75,11 +75,6 @@ class Node:
             return None if None in firsts else tuple(i for first in firsts for i in first or ())
         return None
 
-    @property
-    def explicit_tags(self) -> int:
-        """How many explicit tags stand around the value."""
-        return len(self.chain) - (0 if is_open(self.kind) else 1)
-
 
 @dataclasses.dataclass(frozen=True)
 class Field:
@@ -119,11 +114,6 @@ class Declaration:
     extensible: bool = False
     wrapper: bool = False
     limit: int = 1 << 20
-
-
-def is_open(kind: object) -> bool:
-    """Whether a value has no identifier of its own to replace: a CHOICE or ANY."""
-    return isinstance(kind, Choice | t.Raw)
 
 
 def _universal(kind: object) -> int:
