@@ -28,7 +28,7 @@ class Readiness(Protocol):
     """
 
     async def enter(self) -> None:
-        """Begin an operation: raise a pending cancellation, without giving way to other tasks."""
+        """Begin a send: raise a pending cancellation, without giving way to other tasks."""
         ...
 
     async def leave(self) -> None:
@@ -36,7 +36,7 @@ class Readiness(Protocol):
         ...
 
     async def pause(self) -> None:
-        """`leave` where a cancellation does no harm, because whatever was read is kept."""
+        """End a read that did not wait: a full checkpoint, since whatever was read is kept."""
         ...
 
     async def until_readable(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
@@ -60,7 +60,8 @@ class _Portable:
     def __init__(self, backend: type[AsyncBackend], raw: socket.socket) -> None:
         self._socket = raw
         self.enter = backend.checkpoint_if_cancelled
-        self.leave = self.pause = backend.cancel_shielded_checkpoint
+        self.leave = backend.cancel_shielded_checkpoint
+        self.pause = backend.checkpoint
         self._wait_readable = backend.wait_readable
         self._wait_writable = backend.wait_writable
 

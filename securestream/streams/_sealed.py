@@ -14,7 +14,6 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -226,12 +225,15 @@ class SealedStream(ByteStream):
         self._take_octets(data)
 
     def _take_octets(self, data: Buffer) -> None:
-        self._take_in(partial(self._unseal, data) if data else self._unseal_end)
+        if data:
+            self._take_in(self._unseal, data)
+        else:
+            self._take_in(self._unseal_end)
 
-    def _take_in(self, unseal: Callable[[], None]) -> None:
+    def _take_in(self, unseal: Callable[..., None], *data: Buffer) -> None:
         """Unseal; a refusal comes after what was unsealed before it."""
         try:
-            unseal()
+            unseal(*data)
         except (SecureStreamError, anyio.BrokenResourceError) as error:
             self._end(error)
         except BaseException:
@@ -289,7 +291,10 @@ class SealedStream(ByteStream):
                 self._check_open()
                 if self._eof_sent:
                     raise anyio.ClosedResourceError
-                await checkpoint_if_cancelled()
+                if isinstance(self._transport, TcpStream):
+                    await self._transport.enter()
+                else:
+                    await checkpoint_if_cancelled()
                 await self._send_all(memoryview(item))
             finally:
                 self._send_lock.release()
@@ -299,10 +304,11 @@ class SealedStream(ByteStream):
 
     async def _send_all(self, view: memoryview) -> None:
         try:
-            size = self._flush_size
+            size, transport = self._flush_size, self._transport
+            send = transport.send_entered if isinstance(transport, TcpStream) and len(view) <= size else transport.send
             for offset in range(0, len(view), size):
                 self._check_open()
-                await self._transport.send(self._seal(view[offset : offset + size]))
+                await send(self._seal(view[offset : offset + size]))
         except BaseException:
             self._cut_short = True
             self._break()

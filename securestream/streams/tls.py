@@ -51,7 +51,7 @@ class TlsStream(SealedStream):
         self._target = settings.target
         self._standard_compatible = settings.standard_compatible
         self._closure: PeerClosed | None = None
-        self._take_in(lambda: self._unseal(leftover))  # data may have come with the last flight
+        self._take_in(self._unseal, leftover)  # data may have come with the last flight
 
     @classmethod
     async def wrap_client(

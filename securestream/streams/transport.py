@@ -128,8 +128,7 @@ class TcpStream(ByteStream):
         if self._reading:
             raise anyio.BusyResourceError("reading from")
         self._reading = True
-        try:
-            await self._ready.enter()
+        try:  # cancelled before, this reads nonetheless, and keeps it: the checkpoint comes behind
             result = attempt()
             if result is None:
                 return await self._ready.until_readable(attempt, keep)
@@ -178,9 +177,19 @@ class TcpStream(ByteStream):
         """
         if self._writing:
             raise anyio.BusyResourceError("writing to")
+        await self._ready.enter()
+        await self.send_entered(item)
+
+    async def enter(self) -> None:
+        """Raise a pending cancellation, without giving way to other tasks."""
+        await self._ready.enter()
+
+    async def send_entered(self, item: Buffer) -> None:
+        """`send` for streams on top that have awaited `enter` in this turn, before they sealed."""
+        if self._writing:
+            raise anyio.BusyResourceError("writing to")
         self._writing = True
         try:
-            await self._ready.enter()
             sent = self.try_send(item)
             if sent == len(item):
                 await self._ready.leave()
