@@ -20,9 +20,9 @@ DUMMY: Final = VERSION + bytes(12)
 """The signature where neither SIGN nor SEAL but ALWAYS_SIGN was agreed ([MS-NLMP] 3.4.4)."""
 
 _LARGE: Final = 16384
-"""From this size on octets are encrypted into a reused buffer and hashed without being joined to anything."""
-_STEP: Final = 65536
-"""Large messages are hashed and encrypted in turn by steps that stay in the processor's cache: 2 % at 1 MiB."""
+"""From this size on octets are hashed and encrypted without being joined to anything."""
+_HUGE: Final = 131072
+"""From this size on they are encrypted into a reused buffer, since fresh memory costs more than copying out of it."""
 _LARGEST_KEPT: Final = 2 << 20
 _SKIP: Final = 1 << 20
 
@@ -278,20 +278,20 @@ class ExchangedHalf(ExtendedHalf):
 
     def _seal_large(self, data: Buffer) -> bytes:
         sequence = self.begin(None)
-        source, size = memoryview(data), len(data)
+        size = len(data)
+        mac = self._mac()
+        mac.update(sequence)
+        mac.update(data)
+        self.sequence += 1
+        if size < _HUGE:
+            sealed = self.stream.crypt(data)
+            return b"".join((VERSION, self.stream.crypt(mac.finalize()[:8]), sequence, sealed))
         buffer = _borrow(size + SIGNATURE_SIZE)
         with memoryview(buffer) as view:
-            mac = self._mac()
-            mac.update(sequence)
-            hashed, encrypt = mac.update, self.stream.update_into
-            for at in range(0, size, _STEP):
-                step = source[at : at + _STEP]
-                hashed(step)
-                encrypt(step, view[at + SIGNATURE_SIZE :])
+            self.stream.update_into(data, view[SIGNATURE_SIZE:])
             self.stream.used += size
             view[:SIGNATURE_SIZE] = VERSION + self.stream.crypt(mac.finalize()[:8]) + sequence
             token = bytes(view[: size + SIGNATURE_SIZE])
-        self.sequence += 1
         _give_back(buffer)
         return token
 
@@ -300,19 +300,10 @@ class ExchangedHalf(ExtendedHalf):
         signature = bytes(source[:SIGNATURE_SIZE])
         self.check(signature, None)
         sequence = self.begin(None)
-        size = len(source) - SIGNATURE_SIZE
-        buffer = _borrow(size)
-        with memoryview(buffer) as view:
-            mac = self._mac()
-            mac.update(sequence)
-            hashed, decrypt = mac.update, self.stream.update_into
-            for at in range(0, size, _STEP):
-                step = source[at + SIGNATURE_SIZE : at + SIGNATURE_SIZE + _STEP]
-                decrypt(step, view[at:])
-                hashed(view[at : at + len(step)])
-            self.stream.used += size
-            data = bytes(view[:size])
-        _give_back(buffer)
+        data = self.stream.crypt(source[SIGNATURE_SIZE:])
+        mac = self._mac()
+        mac.update(sequence)
+        mac.update(data)
         self.sequence += 1
         self.compare(VERSION + self.stream.crypt(mac.finalize()[:8]) + sequence, signature)
         return data

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -287,13 +289,34 @@ def test_a_damaged_datagram_ends_nothing_and_counts_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-@pytest.mark.parametrize("size", [0, 5, 16383, 16384, 100000])
+@pytest.mark.parametrize("size", [0, 5, 16383, 16384, 131071, 131072, 3 << 20])
 def test_every_kind_of_buffer_of_every_size(kind: type[Any], size: int) -> None:
     ours, theirs = pair(EXTENDED)
     data = os.urandom(size)
     token = ours.wrap(kind(data))
     assert theirs.unwrap(kind(token)) == (data, True)
     theirs.verify(kind(data), kind(ours.sign(kind(data))))
+
+
+@pytest.mark.parametrize("size", [5, 16384, 131072])
+def test_messages_of_all_sizes_follow_one_another_on_one_stream(size: int) -> None:
+    ours, theirs = pair(EXTENDED)
+    messages = [os.urandom(n) for n in (size, 0, 16384, 3, 131072, size)]
+    assert [theirs.unwrap(ours.wrap(message)).data for message in messages] == messages
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_dropped_context_goes_at_once_with_its_keys(used: bool) -> None:
+    ours, theirs = pair(EXTENDED)
+    if used:
+        theirs.unwrap(ours.wrap(b"x"))
+    dropped = weakref.ref(ours)
+    gc.disable()
+    try:
+        del ours
+        assert dropped() is None
+    finally:
+        gc.enable()
 
 
 def test_sizes_are_exact() -> None:

@@ -213,6 +213,18 @@ def test_single_host_of_80_octets_is_accepted() -> None:
     HandMade(pairs=(MIC_PAIR, (AvId.SINGLE_HOST, bytes(80)))).logon()
 
 
+@pytest.mark.parametrize("size", [25, 43])
+def test_a_response_too_short_to_have_av_pairs_is_malformed(size: int) -> None:
+    with pytest.raises(InvalidToken):
+        HandMade(more={"nt_response": bytes(16) + b"\1\1" + bytes(size - 18)}, mic=False).logon()
+
+
+@pytest.mark.parametrize("kinds", [b"\0\1", b"\1\2"])
+def test_a_response_of_an_unknown_type_is_malformed(kinds: bytes) -> None:
+    with pytest.raises(InvalidToken):
+        HandMade(more={"nt_response": bytes(16) + kinds + bytes(40)}, mic=False).logon()
+
+
 def test_trailing_zero_octets_of_freerdp_are_hashed_as_received() -> None:
     HandMade(trailing=bytes(12)).logon()
 
