@@ -97,6 +97,7 @@ _UNTRUSTED = frozenset((2, 4, 7, 18, 19, 20, 21, 22, 24, 25, 27, 28, 29, 30, 31,
 _NAME = frozenset((62, 63, 64))
 _REVOKED = frozenset((23,))
 _USAGE = frozenset((26,))
+UNSPECIFIED = 1  # X509_V_ERR_UNSPECIFIED
 HOSTNAME_MISMATCH = 62
 
 _VERDICTS = (

@@ -17,7 +17,7 @@ from securestream.credentials import Certificate
 from securestream.errors import CertificateRejected, ErrorKind, SecureStreamError, Unsupported, UsageError
 from securestream.records.base import RecordConnection, TlsSession
 from securestream.records.client_hello import ClientHello
-from securestream.records.files import Stamp, certificates, described, revocation_lists, stamp
+from securestream.records.files import UNREADABLE, Stamp, certificates, described, revocation_lists, stamp
 from securestream.records.names import matches
 from securestream.records.settings import Source, TlsSettings
 
@@ -152,7 +152,10 @@ class Recheck:
         """
         if not session.resumed or session.peer_certificate is None:
             return
-        leaf = x509.load_der_x509_certificate(session.peer_certificate)
+        try:
+            leaf = x509.load_der_x509_certificate(session.peer_certificate)
+        except UNREADABLE as error:
+            raise CertificateRejected("the peer's certificate cannot be read: it needs another one") from error
         now = self._clock()
         if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
             raise CertificateRejected(

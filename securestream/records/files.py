@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from securestream.errors import UsageError
 from securestream.records.settings import Source
+
+UNREADABLE = (ValueError, x509.InvalidVersion, UnsupportedAlgorithm)
+"""What `cryptography` raises for a certificate that OpenSSL let pass; `InvalidVersion` is no `ValueError`."""
 
 MAX_FILE = 64 << 20
 """The largest file of certificates or lists that is read, in octets."""
