@@ -15,9 +15,11 @@ from securestream.errors import CertificateRejected
 from securestream.options import Role
 from securestream.provider import Buffer
 from securestream.records._engine import RECORD, Ended, EngineConnection, EngineFailure, WantsMore
-from securestream.records.alerts import HOSTNAME_MISMATCH
+from securestream.records.alerts import HOSTNAME_MISMATCH, UNSPECIFIED
 from securestream.records.base import EngineCapability, TlsSession
+from securestream.records.files import UNREADABLE
 from securestream.records.names import ip_address, matches
+from securestream.records.pyopenssl_names import verify_within_openssl
 
 HEADER = 5
 LONGEST_RECORD = RECORD + 2048
@@ -45,9 +47,15 @@ def verify_peer(connection: SSL.Connection, certificate: crypto.X509, code: int,
     if not ok:
         verdict.code = code
         return False
-    if depth == 0 and verdict.host is not None and not carries(certificate.to_cryptography(), verdict.host):
-        verdict.code = HOSTNAME_MISMATCH
-        return False
+    if depth == 0 and verdict.host is not None:
+        try:
+            leaf = certificate.to_cryptography()
+        except UNREADABLE:
+            verdict.code = UNSPECIFIED
+            return False
+        if not carries(leaf, verdict.host):
+            verdict.code = HOSTNAME_MISMATCH
+            return False
     return True
 
 
@@ -124,6 +132,8 @@ class PyOpenSslConnection(EngineConnection):
         self._tls.set_connect_state()
         if host is not None and ip_address(host) is None:
             self._tls.set_tlsext_host_name(host.encode("ascii"))
+        if self._verdict.host is not None:
+            verify_within_openssl(self._tls, self._verdict.host)
         if staple:
             self._tls.request_ocsp()
 
@@ -216,8 +226,11 @@ class PyOpenSslConnection(EngineConnection):
 
     def _describe(self, server_name: str | None) -> TlsSession:
         tls = self._tls
-        chain = tls.get_verified_chain(as_cryptography=True) or []
-        leaf = tls.get_peer_certificate(as_cryptography=True)
+        try:
+            chain = tls.get_verified_chain(as_cryptography=True) or []
+            leaf = tls.get_peer_certificate(as_cryptography=True)
+        except UNREADABLE as error:
+            raise CertificateRejected("the peer's certificate cannot be read: it needs another one") from error
         return TlsSession(
             version=tls.get_protocol_version_name(),
             cipher=tls.get_cipher_name() or "",

@@ -12,6 +12,7 @@ import pytest
 from securestream.credentials import Certificate
 from securestream.errors import CertificateRejected, ErrorKind, PeerRefused, UsageError
 from securestream.options import Role
+from securestream.records import pyopenssl
 from securestream.records.endpoints import Engine
 from securestream.records.names import canonical_host
 from securestream.records.settings import TlsSettings
@@ -97,6 +98,9 @@ CASES = [
     Case("intermediate revoked", BELOW, ErrorKind.CERTIFICATE_REVOKED, crls=(CA.crl(INTERMEDIATE), INTERMEDIATE.crl())),
     Case("no list of the intermediate", BELOW, ErrorKind.REVOCATION_UNKNOWN, crls=(CA.crl(),)),
     Case("lists of the whole chain", BELOW, None, crls=(CA.crl(), INTERMEDIATE.crl())),
+    Case("expired, for another name", CA.leaf(["other.example"], expired=True), NAME),
+    Case("untrusted, for another name", OTHER.leaf(["other.example"]), TRUST),
+    Case("revoked, for another name", REVOKED, NAME, "other.example", crls=(CA.crl(REVOKED),)),
     Case("the leaf's list alone", BELOW, None, crls=(INTERMEDIATE.crl(),), crl_check="leaf"),
 ]
 
@@ -121,6 +125,9 @@ def test_the_table_of_server_certificates(engine: Engine, version: str, case: Ca
 
 
 EXPECTED_ALERTS = {
+    "wrong name": (42, ErrorKind.CERTIFICATE_UNKNOWN),
+    "wrong IPv4": (42, ErrorKind.CERTIFICATE_UNKNOWN),
+    "NUL in the name": (42, ErrorKind.CERTIFICATE_UNKNOWN),
     "expired": (45, ErrorKind.CERTIFICATE_EXPIRED),
     "another authority": (48, ErrorKind.CERTIFICATE_UNTRUSTED),
     "revoked": (44, ErrorKind.CERTIFICATE_REVOKED),
@@ -131,9 +138,19 @@ EXPECTED_ALERTS = {
 @both
 @pytest.mark.parametrize("case", [case for case in CASES if case.name in EXPECTED_ALERTS], ids=lambda case: case.name)
 def test_the_peer_learns_why(engine: Engine, case: Case) -> None:
-    made = pair(client_of(engine, crls=case.crls), server_of(engine, case.leaf.credential)).run()
+    made = pair(client_of(engine, crls=case.crls), server_of(engine, case.leaf.credential), case.host).run()
     assert isinstance(made.server.error, PeerRefused)
     assert (made.server.error.code, made.server.error.kind) == EXPECTED_ALERTS[case.name]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.verdict is NAME], ids=lambda case: case.name)
+def test_a_pyopenssl_without_the_internals_that_we_use_gives_no_certificate_another_name(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyopenssl, "verify_within_openssl", lambda connection, host: False)
+    client, server = client_of("pyopenssl", crls=case.crls), server_of("pyopenssl", case.leaf.credential)
+    made = pair(client, server, canonical_host(case.host)).run()
+    assert isinstance(made.client.error, CertificateRejected)
 
 
 CLIENT_CASES: list[tuple[str, Pair, tuple[bytes, ...], ErrorKind | None]] = [
