@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -27,7 +27,7 @@ class Readiness(Protocol):
     was cancelled at that moment, handed to `keep`: nothing that was taken from the socket is lost.
     """
 
-    async def enter(self) -> None:
+    def enter(self) -> Awaitable[None]:
         """Begin a send: raise a pending cancellation, without giving way to other tasks."""
         ...
 

@@ -37,7 +37,7 @@ _FLAGS = (
 class TlsStream(SealedStream):
     """A TLS connection as a byte stream. Made by `wrap_client` and `wrap_server`."""
 
-    _flush_size = 65536
+    _flush_size = 65536  # sealing more at once would cost fresh pages of memory each time
 
     def __init__(
         self, transport: ByteStream, established: Established, settings: Settings, *, leftover: bytes = b""
@@ -164,20 +164,23 @@ class TlsStream(SealedStream):
     # --- sealing ---
 
     def _seal(self, data: memoryview) -> bytes:
-        self._connection.send(data)
-        return self._connection.data_to_send()
+        connection = self._connection
+        connection.send(data)
+        return connection.data_to_send()
 
     def _unseal(self, data: Buffer) -> None:
-        for part in self._connection.receive_plain(data):
+        connection = self._connection
+        for part in connection.receive_plain(data):
             self._deliver(part)
-        self._take_events()
+        self._take_events(connection)
 
     def _unseal_end(self) -> None:
-        self._connection.receive_eof()
-        self._take_events()
+        connection = self._connection
+        connection.receive_eof()
+        self._take_events(connection)
 
-    def _take_events(self) -> None:
-        while (event := self._connection.next_event()) is not None:
+    def _take_events(self, connection: RecordConnection) -> None:
+        while (event := connection.next_event()) is not None:
             if isinstance(event, PlainData):
                 self._deliver(event.data)
             elif isinstance(event, PeerClosed):

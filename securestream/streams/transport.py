@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import anyio
@@ -104,7 +104,7 @@ class TcpStream(ByteStream):
             raise anyio.EndOfStream
         return data
 
-    async def receive_with(self, take: Callable[[memoryview], object]) -> None:
+    def receive_with(self, take: Callable[[memoryview], object]) -> Awaitable[object]:
         """Read once and call `take` with what came, in the same turn of the event loop; with nothing at the end.
 
         For streams on top that need no copy: the view is valid during the call only. Raises as `receive`. Cancellation
@@ -122,7 +122,7 @@ class TcpStream(ByteStream):
             take(self._buffer[:count])
             return True
 
-        await self._read(attempt, _nothing)
+        return self._read(attempt, _nothing)
 
     async def _read(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
         if self._reading:
@@ -180,9 +180,9 @@ class TcpStream(ByteStream):
         await self._ready.enter()
         await self.send_entered(item)
 
-    async def enter(self) -> None:
+    def enter(self) -> Awaitable[None]:
         """Raise a pending cancellation, without giving way to other tasks."""
-        await self._ready.enter()
+        return self._ready.enter()
 
     async def send_entered(self, item: Buffer) -> None:
         """`send` for streams on top that have awaited `enter` in this turn, before they sealed."""
