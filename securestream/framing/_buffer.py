@@ -1,7 +1,9 @@
-"""The receive buffer of the framings: consumed by offset, never shifted, copied at most once."""
+"""What framings receive into: a buffer consumed by offset, never shifted, copied at most once."""
 
 from __future__ import annotations
 
+from securestream.framing.base import Mode
+from securestream.options import Limits
 from securestream.provider import Buffer
 
 _NOTHING = memoryview(b"")
@@ -58,3 +60,38 @@ class ReceiveBuffer:
     def clear(self) -> None:
         """Drop everything."""
         self._view, self._offset, self._gathered = _NOTHING, 0, None
+
+
+class BufferedFraming:
+    """The half of a framing that receives: what came, whether it ended, and what it is.
+
+    Args:
+        limits: `Limits.token_size` bounds a handshake token.
+    """
+
+    __slots__ = ("_buffer", "_ended", "_mode", "_token_size")
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._token_size = (Limits() if limits is None else limits).token_size
+        self._mode = Mode.HANDSHAKE
+        self._buffer = ReceiveBuffer()
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._mode.value}>"
+
+    def receive_data(self, data: Buffer) -> None:
+        """Take octets from the transport."""
+        self._buffer.append(data)
+
+    def receive_eof(self) -> None:
+        """The transport ended."""
+        self._ended = True
+
+    def enter(self, mode: Mode) -> None:
+        """Say what follows on the wire."""
+        self._mode = mode
+
+    def trailing_data(self) -> bytes:
+        """What was received and not yet taken, given up."""
+        return bytes(self._buffer.take(len(self._buffer)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from securestream.errors import ErrorKind, FramingError, UsageError, kind_from_hresult
-from securestream.framing._buffer import ReceiveBuffer
+from securestream.framing._buffer import BufferedFraming
 from securestream.framing.base import (
     EndOfInput,
     ErrorFrame,
@@ -14,8 +14,6 @@ from securestream.framing.base import (
     TokenFrame,
     TokenKind,
 )
-from securestream.options import Limits
-from securestream.provider import Buffer
 
 # [MS-NNS] 2.2.1: MessageId, MajorVersion, MinorVersion, then the payload's size, 16 bits big-endian
 _DONE, _ERROR, _IN_PROGRESS = 0x14, 0x15, 0x16
@@ -40,7 +38,7 @@ _WIN32 = {
 }
 
 
-class NnsFraming:
+class NnsFraming(BufferedFraming):
     """Frames of [MS-NNS] 2.2: handshake frames, error frames, data frames.
 
     An error frame is written as .NET 8, 9 and 10 write it (sign-extended HRESULT, 64 bits little-endian) and read in
@@ -52,16 +50,7 @@ class NnsFraming:
 
     max_plaintext = MAX_PLAINTEXT
 
-    __slots__ = ("_buffer", "_ended", "_mode", "_token_size")
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._token_size = (Limits() if limits is None else limits).token_size
-        self._mode = Mode.HANDSHAKE
-        self._buffer = ReceiveBuffer()
-        self._ended = False
-
-    def __repr__(self) -> str:
-        return f"<NnsFraming {self._mode.value}>"
+    __slots__ = ()
 
     def token(self, kind: TokenKind, token: bytes | None) -> bytes:
         """A handshake frame; `None` is carried as an empty payload.
@@ -87,22 +76,6 @@ class NnsFraming:
         if not 1 <= length <= MAX_SEALED:
             raise UsageError(f"a NegotiateStream frame carries 1 to {MAX_SEALED} octets, not {length}")
         return length.to_bytes(_SIZE, "little")
-
-    def receive_data(self, data: Buffer) -> None:
-        """Take octets from the transport."""
-        self._buffer.append(data)
-
-    def receive_eof(self) -> None:
-        """The transport ended."""
-        self._ended = True
-
-    def enter(self, mode: Mode) -> None:
-        """Say what follows on the wire."""
-        self._mode = mode
-
-    def trailing_data(self) -> bytes:
-        """What was received and not yet taken, given up."""
-        return bytes(self._buffer.take(len(self._buffer)))
 
     def next_event(self) -> FrameEvent | None:
         """The next frame, or `None` when more octets are needed.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from securestream.errors import ErrorKind
-from securestream.framing._buffer import ReceiveBuffer
+from securestream.framing._buffer import BufferedFraming
 from securestream.framing.base import EndOfInput, FrameEvent, Mode, RawData, TokenFrame, TokenKind
-from securestream.options import Limits
-from securestream.provider import Buffer
 
 
-class RawFraming:
+class RawFraming(BufferedFraming):
     """No frames: during the handshake each read is a token, afterwards octets are data.
 
     Fit for packages that are a protocol of their own (TLS); a package of bare tokens would not know where one ends.
@@ -20,16 +18,7 @@ class RawFraming:
 
     max_plaintext = 1 << 30
 
-    __slots__ = ("_buffer", "_ended", "_mode", "_token_size")
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._token_size = (Limits() if limits is None else limits).token_size
-        self._mode = Mode.HANDSHAKE
-        self._buffer = ReceiveBuffer()
-        self._ended = False
-
-    def __repr__(self) -> str:
-        return f"<RawFraming {self._mode.value}>"
+    __slots__ = ()
 
     def token(self, kind: TokenKind, token: bytes | None) -> bytes:
         """The token itself."""
@@ -42,22 +31,6 @@ class RawFraming:
     def sealed_header(self, length: int) -> bytes:
         """Nothing."""
         return b""
-
-    def receive_data(self, data: Buffer) -> None:
-        """Take octets from the transport."""
-        self._buffer.append(data)
-
-    def receive_eof(self) -> None:
-        """The transport ended."""
-        self._ended = True
-
-    def enter(self, mode: Mode) -> None:
-        """Say what follows on the wire."""
-        self._mode = mode
-
-    def trailing_data(self) -> bytes:
-        """What was received and not yet taken, given up."""
-        return bytes(self._buffer.take(len(self._buffer)))
 
     def next_event(self) -> FrameEvent | None:
         """What is at hand, or `None` when nothing is."""
