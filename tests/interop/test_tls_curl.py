@@ -23,14 +23,10 @@ from securestream_providers.schannel import Schannel
 from tests.certificates import Pair
 from tests.interop.expected_tls import TABLE
 from tests.interop.matrix import Filler
-from tests.interop.tls_ends import CA, CLIENT, LEAF, OTHER, TIMEOUT, alert_of
+from tests.interop.tls_ends import CA, CLIENT, LEAF, OTHER, TIMEOUT, alert_of, engines, versions
 
 pytestmark = pytest.mark.interop
 
-ENGINES: tuple[Engine, ...] = ("stdlib", "pyopenssl")
-VERSIONS: tuple[Version, ...] = ("TLSv1.2", "TLSv1.3")
-engines = pytest.mark.parametrize("engine", ENGINES)
-versions = pytest.mark.parametrize("version", VERSIONS)
 
 BODY = os.urandom(3_000_000)
 

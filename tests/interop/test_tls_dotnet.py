@@ -18,16 +18,11 @@ from tests.interop.expected_tls import TABLE
 from tests.interop.matrix import Filler
 from tests.interop.peers import dotnet
 from tests.interop.peers.process import Event
-from tests.interop.tls_ends import CA, CLIENT, LEAF, OTHER, SIZES, OurServer, alert_of, call
+from tests.interop.tls_ends import CA, CLIENT, LEAF, OTHER, SIZES, OurServer, alert_of, call, engines, versions
 
 pytestmark = pytest.mark.interop
 
-ENGINES: tuple[Engine, ...] = ("stdlib", "pyopenssl")
-VERSIONS: tuple[Version, ...] = ("TLSv1.2", "TLSv1.3")
 NAMES = {"TLSv1.2": "Tls12", "TLSv1.3": "Tls13"}
-
-engines = pytest.mark.parametrize("engine", ENGINES)
-versions = pytest.mark.parametrize("version", VERSIONS)
 
 
 @pytest.fixture

@@ -18,15 +18,9 @@ from tests.certificates import Pair
 from tests.interop.expected_tls import TABLE
 from tests.interop.matrix import Filler
 from tests.interop.peers.tls import GNUTLS, OPENSSL, TIMEOUT, ForeignTls, Process, Setup, started
-from tests.interop.tls_ends import CA, CLIENT, LEAF, OTHER, SIZES, OurServer, alert_of, call
+from tests.interop.tls_ends import CA, CLIENT, LEAF, OTHER, SIZES, OurServer, alert_of, call, engines, versions
 
 pytestmark = pytest.mark.interop
-
-ENGINES: tuple[Engine, ...] = ("stdlib", "pyopenssl")
-VERSIONS: tuple[Version, ...] = ("TLSv1.2", "TLSv1.3")
-
-engines = pytest.mark.parametrize("engine", ENGINES)
-versions = pytest.mark.parametrize("version", VERSIONS)
 
 
 @pytest.fixture(params=[OPENSSL, GNUTLS], ids=lambda peer: peer.name)

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import pytest
+
 from securestream.blocking import SecureSocket
 from securestream.credentials import Credential
 from securestream.errors import PeerRefused
 from securestream.principal import Principal
 from securestream.provider import Established, SecurityContext
 from securestream.records.base import TlsSession
+from securestream.records.endpoints import Engine
+from securestream.records.settings import Version
 from securestream_providers.schannel import Schannel
 from tests.certificates import authority
 
@@ -24,6 +28,11 @@ CA = authority("interop authority")
 OTHER = authority("another authority")
 LEAF = CA.leaf(["localhost"])
 CLIENT = CA.leaf(["client.example"], usage=["client"], common_name="client")
+
+ENGINES: tuple[Engine, ...] = ("stdlib", "pyopenssl")
+VERSIONS: tuple[Version, ...] = ("TLSv1.2", "TLSv1.3")
+engines = pytest.mark.parametrize("engine", ENGINES)
+versions = pytest.mark.parametrize("version", VERSIONS)
 
 SIZES = (0, 1, 16384, 16385, 3_000_000)
 TIMEOUT = 8.0
