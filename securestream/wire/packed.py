@@ -174,7 +174,8 @@ class Packed(Redacted):
         unpacker = cls._unpacker
         if unpacker is None:
             unpacker = cls._compile()[0]
-        return cast("Self", unpacker(cls, octets if type(octets) is bytes else bytes(octets)))
+        message: Self = unpacker(cls, octets if type(octets) is bytes else bytes(octets))
+        return message
 
     def pack(self) -> bytes:
         """Write the message: the fixed part, then the payloads.
