@@ -13,7 +13,7 @@ from securestream.errors import BadSignature, Downgrade, LogonDenied, Unsupporte
 from securestream.options import ContextFlags, Protection
 from securestream.provider import Cover, SecurityContext
 from securestream_providers.ntlm import Ntlm, ServerNames, crypto
-from securestream_providers.ntlm.messages import Authenticate, Flag
+from securestream_providers.ntlm.messages import Authenticate, AvId, Challenge, Flag, unpack_pairs
 from tests.providers.ntlm.ends import ALICE, AUTHENTICATE, BINDINGS, PASSWORD, TARGET, Ends, handshake, options, store
 
 LEVELS = range(6)
@@ -175,7 +175,7 @@ def test_anonymous(protection: Protection, exchange: Switch) -> None:
     _exchange(ends.initiator, ends.acceptor, protection)
 
 
-def test_names_of_a_domain_member() -> None:
+def test_the_challenge_carries_the_names_of_a_domain_member() -> None:
     names = ServerNames(
         computer="FILES",
         domain="CORP",
@@ -183,7 +183,17 @@ def test_names_of_a_domain_member() -> None:
         dns_domain="corp.example",
         dns_tree="example",
     )
-    handshake(server=Ntlm(names=names))
+    ends = handshake(server=Ntlm(names=names))
+    challenge = Challenge.unpack(ends.tokens[1])
+    pairs = dict(unpack_pairs(challenge.target_info or b"", 64))
+    assert challenge.target_name.decode("utf-16-le") == "CORP"
+    assert {identifier: value.decode("utf-16-le") for identifier, value in pairs.items() if identifier <= 5} == {
+        AvId.NB_DOMAIN_NAME: "CORP",
+        AvId.NB_COMPUTER_NAME: "FILES",
+        AvId.DNS_DOMAIN_NAME: "corp.example",
+        AvId.DNS_COMPUTER_NAME: "files.corp.example",
+        AvId.DNS_TREE_NAME: "example",
+    }
 
 
 def test_bindings_and_target_with_everything_else() -> None:
