@@ -51,6 +51,7 @@ ALERTS = (
     Alert(116, "certificate required", ErrorKind.CERTIFICATE_REQUIRED),
     Alert(120, "no application protocol", ErrorKind.ALPN_MISMATCH),
 )
+DECODE_ERROR = 50
 NO_APPLICATION_PROTOCOL = 120
 
 _BY_NAME = {alert.name: alert for alert in ALERTS}

@@ -1,7 +1,7 @@
 """The name and the protocols that a ClientHello asks for, read before an engine sees it (RFC 8446 4.1.2).
 
 The acceptor chooses its certificate by that name, and each name has tickets of its own, so that no session crosses
-names. Whatever is malformed is left to the engine, which knows the right alert.
+names. Whatever is malformed is given to the engine, which knows the right alert, and then refused.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ class ClientHello:
     server_name: str | None = None
     alpn: tuple[str, ...] | None = None
     session_id: bytes | None = b""
+
+    @property
+    def readable(self) -> bool:
+        """Whether we could read it."""
+        return self.session_id is not None
 
 
 _UNREADABLE = ClientHello(session_id=None)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NoReturn
 
 from securestream.errors import ErrorKind, HandshakeError, QualityNotMet
 from securestream.options import Options, Protection
 from securestream.provider import Effect, Exchange
-from securestream.records.alerts import NO_APPLICATION_PROTOCOL, alert_record
+from securestream.records.alerts import DECODE_ERROR, NO_APPLICATION_PROTOCOL, alert_record
 from securestream.records.base import HandshakeCompleted, RecordConnection
 from securestream.records.client_hello import ClientHello, HelloReader
 
@@ -53,6 +53,30 @@ def listen_for_hello() -> Generator[Effect[Any], Any, tuple[ClientHello, bytes]]
     while (hello := reader.feed((yield from Exchange(None)))) is None:
         pass
     return hello, bytes(reader.received)
+
+
+def refuse_unreadable(connection: RecordConnection, received: bytes) -> NoReturn:
+    """Refuse a ClientHello that we cannot read, by the engine's own verdict and alert where it has one.
+
+    OpenSSL reads some that we do not. Records without content are such (RFC 8446 5.1 forbids them), and anybody on the
+    way can insert one: to go on would give up the choice of the certificate and the check of the protocols.
+
+    Raises:
+        HandshakeError: always, unless the peer sent an alert; the alert is its token.
+        PeerRefused: the peer sent an alert.
+    """
+    try:
+        connection.start()
+        connection.receive_data(received)
+        connection.next_event()
+    except HandshakeError as error:
+        error.token = connection.data_to_send() or None
+        raise
+    raise HandshakeError(
+        "this is no TLS, or its ClientHello is damaged: look what the client speaks, and what is on the way to it",
+        kind=ErrorKind.ILLEGAL_MESSAGE,
+        token=alert_record(DECODE_ERROR),
+    )
 
 
 def require_alpn(hello: ClientHello, ours: tuple[str, ...]) -> None:

@@ -29,7 +29,7 @@ from securestream.records.endpoints import (
 from securestream.records.files import certificates
 from securestream.records.names import canonical_host
 from securestream.records.settings import Presence, Source, TlsSettings, Version
-from securestream_providers.schannel.exchange import listen_for_hello, require_alpn, run
+from securestream_providers.schannel.exchange import listen_for_hello, refuse_unreadable, require_alpn, run
 from securestream_providers.schannel.identity import (
     PACKAGE,
     Form,
@@ -192,8 +192,10 @@ class Schannel:
         self._certificate(credential, Role.ACCEPTOR)
         endpoint = self._server(credential)
         hello, received = yield from listen_for_hello()
-        require_alpn(hello, self._settings.alpn)
         connection = endpoint.connection(hello)
+        if not hello.readable:
+            refuse_unreadable(connection, received)
+        require_alpn(hello, self._settings.alpn)
         token = yield from run(connection, options, received)
         try:
             peer = self._client_of(connection.session.peer_certificate)
