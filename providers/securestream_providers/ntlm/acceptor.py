@@ -238,9 +238,8 @@ def _check_mic(policy: Policy, response: _Response, session_key: bytes, transcri
             )
         return False
     negotiate, challenge, received = transcript
-    due = crypto.hmac_md5(
-        session_key, b"".join((negotiate, challenge, received[:MIC_OFFSET], bytes(16), received[MIC_END:]))
-    )
+    signed = b"".join((negotiate, challenge, received[:MIC_OFFSET], bytes(16), received[MIC_END:]))
+    due = crypto.hmac_md5(session_key, signed)
     if response.message.mic is None or not hmac.compare_digest(due, response.message.mic):
         raise Downgrade("the MIC is wrong: somebody altered the NTLM handshake on its way", told=_DENIED)
     return True
