@@ -72,7 +72,7 @@ _THREAD = local()
 _SCRATCH = 4 * RECORD
 """Octets of plaintext given in one part. Larger ones would cost fresh pages of memory each time."""
 
-_FEED = 65536
+_FEED = 32768
 """Octets given to the engine at once: its memory buffers grow to what they are given, and never shrink again."""
 
 
