@@ -96,8 +96,9 @@ class Schannel:
         ocsp_response: the DER file that an acceptor staples.
         resumption: whether sessions are resumed; `None` for wherever the engine can, and ``"pyopenssl"`` cannot. A
             resumed session keeps the client's identity, and its certificate's lifetime and revocation are looked at
-            again. Under Python 3.11, before 3.12.8 and under 3.13.0, where `ssl` leaks 6 KiB with each session that is
-            taken, a client takes no more than 256 of them.
+            again. Listeners that share this object and a certificate share sessions. Under Python 3.11, before 3.12.8
+            and under 3.13.0, where `ssl` leaks 6 KiB with each session that is taken, a client takes sessions on its
+            first 256 connections alone.
         key_log: file for the session secrets, for Wireshark, made with mode 0600. Whoever reads it reads everything.
 
     Raises:
