@@ -21,7 +21,7 @@ from securestream.options import Role
 from securestream.records.base import TlsSession
 from securestream.records.client_hello import ClientHello
 from securestream.records.endpoints import OwnCertificate, Reloaded, choose, sources_of, unusable_key
-from securestream.records.files import certificates, prepare_key_log, read, revocation_lists
+from securestream.records.files import UNREADABLE, certificates, prepare_key_log, read, revocation_lists
 from securestream.records.ocsp import judge_response, missing_response
 from securestream.records.pyopenssl import PyOpenSslConnection, Verdict, verify_peer
 from securestream.records.settings import POST_QUANTUM_GROUP, TlsSettings
@@ -170,6 +170,9 @@ def _set_stapling(context: SSL.Context, settings: TlsSettings, role: Role) -> No
             judge_response(response, chain[0], chain[min(1, len(chain) - 1)], datetime.now(UTC))
         except CertificateRejected as rejected:
             verdict.rejected = rejected
+            return False
+        except UNREADABLE:
+            verdict.rejected = CertificateRejected("the server's certificate cannot be read: it needs another one")
             return False
         return True
 
