@@ -63,8 +63,8 @@ class SecureSocket:
     def wrap_client(
         cls,
         sock: socket.socket,
-        package: str | SecurityPackage,
         *,
+        package: str | SecurityPackage,
         credential: Credential | None = None,
         target: str | None = None,
         protection: Protection | None = None,
@@ -72,7 +72,7 @@ class SecureSocket:
         framing: Framing | None = None,
         services: Services | None = None,
         admit: Admit | None = None,
-        timeout: float | None = HANDSHAKE_TIMEOUT,
+        handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
         received: bytes = b"",
     ) -> Self:
         """Perform the initiator's handshake on a connected socket.
@@ -88,8 +88,8 @@ class SecureSocket:
                 of its own, none.
             services: who performs effects; `None` for the process-wide ones.
             admit: judges the outcome before the last token leaves; raises a `HandshakeError` to refuse it.
-            timeout: seconds for the whole handshake; `None` for no limit. A performer of effects that blocks is not
-                interrupted, but the handshake fails when it comes back too late.
+            handshake_timeout: seconds for the whole handshake; `None` for no limit. A performer of effects that blocks
+                is not interrupted, but the handshake fails when it comes back too late.
             received: octets that were read from the socket already.
 
         Raises:
@@ -99,7 +99,7 @@ class SecureSocket:
             FramingError: the peer speaks something else.
             OSError: the socket failed.
         """
-        made = _Handshaking(sock, package, options, protection, framing, timeout)
+        made = _Handshaking(sock, package, options, protection, framing, handshake_timeout)
         name = None if target is None else TargetName(target)
         return cls(sock, *made.run(Role.INITIATOR, credential, name, services, admit, received))
 
@@ -107,19 +107,19 @@ class SecureSocket:
     def wrap_server(
         cls,
         sock: socket.socket,
-        package: str | SecurityPackage,
         *,
+        package: str | SecurityPackage,
         credential: Credential | None = None,
         protection: Protection | None = None,
         options: Options | None = None,
         framing: Framing | None = None,
         services: Services | None = None,
         admit: Admit | None = None,
-        timeout: float | None = HANDSHAKE_TIMEOUT,
+        handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
         received: bytes = b"",
     ) -> Self:
         """Perform the acceptor's handshake on an accepted socket; arguments and errors are those of `wrap_client`."""
-        made = _Handshaking(sock, package, options, protection, framing, timeout)
+        made = _Handshaking(sock, package, options, protection, framing, handshake_timeout)
         return cls(sock, *made.run(Role.ACCEPTOR, credential, None, services, admit, received))
 
     def __enter__(self) -> Self:
@@ -243,7 +243,7 @@ def connect(
     protection: Protection | None = None,
     options: Options | None = None,
     services: Services | None = None,
-    timeout: float | None = HANDSHAKE_TIMEOUT,
+    handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
 ) -> SecureSocket:
     """Connect to a server and authenticate; arguments and errors are those of `SecureSocket.wrap_client`.
 
@@ -251,20 +251,20 @@ def connect(
         host: name or address of the server.
         port: its TCP port.
         target: the service; `None` for ``host/<host>``.
-        timeout: seconds for connecting and for the handshake, each.
+        handshake_timeout: seconds for connecting and for the handshake, each.
     """
-    sock = socket.create_connection((host, port), timeout)
+    sock = socket.create_connection((host, port), handshake_timeout)
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return SecureSocket.wrap_client(
         sock,
-        package,
+        package=package,
         credential=credential,
         target=f"host/{host}" if target is None else target,
         protection=protection,
         options=options,
         services=services,
-        timeout=timeout,
+        handshake_timeout=handshake_timeout,
     )
 
 

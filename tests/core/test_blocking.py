@@ -56,7 +56,7 @@ class Serving:
     def _run(self) -> None:
         try:
             package = self._arguments.pop("package", SHARED_KEY)
-            self.connection = SecureSocket.wrap_server(self._sock, package, **self._arguments)
+            self.connection = SecureSocket.wrap_server(self._sock, package=package, **self._arguments)
         except BaseException as error:
             self.error = error
 
@@ -81,7 +81,7 @@ def sockets() -> Generator[tuple[socket.socket, socket.socket]]:
 def connected(**arguments: Any) -> Generator[tuple[SecureSocket, SecureSocket]]:
     with sockets() as (one, two):
         serving = Serving(two, **arguments)
-        client = SecureSocket.wrap_client(one, SHARED_KEY, credential=ALICE, **arguments)
+        client = SecureSocket.wrap_client(one, package=SHARED_KEY, credential=ALICE, **arguments)
         with client, serving.join() as server:
             yield client, server
 
@@ -137,7 +137,7 @@ def test_nothing_readable_of_the_data_is_on_the_wire() -> None:
         for thread in relays:
             thread.start()
         serving = Serving(two)
-        with SecureSocket.wrap_client(one, SHARED_KEY, credential=ALICE) as client, serving.join() as server:
+        with SecureSocket.wrap_client(one, package=SHARED_KEY, credential=ALICE) as client, serving.join() as server:
             client.sendall(b"the plaintext of a message")
             assert server.recv() == b"the plaintext of a message"
         for thread in relays:
@@ -156,11 +156,11 @@ def test_octets_read_before_the_handshake_are_handed_over() -> None:
     with sockets() as (one, two):
         clients: list[SecureSocket] = []
         thread = threading.Thread(
-            target=lambda: clients.append(SecureSocket.wrap_client(one, SHARED_KEY, credential=ALICE))
+            target=lambda: clients.append(SecureSocket.wrap_client(one, package=SHARED_KEY, credential=ALICE))
         )
         thread.start()
         early = two.recv(7)
-        with SecureSocket.wrap_server(two, SHARED_KEY, credential=ALICE, received=early) as server:
+        with SecureSocket.wrap_server(two, package=SHARED_KEY, credential=ALICE, received=early) as server:
             thread.join(WAIT)
             assert server.peer.name == "alice"
             clients[0].close()
@@ -185,7 +185,7 @@ class TestRefusals:
             serving = Serving(two)
             mallory = SharedKey("alice", bytes(32))
             with pytest.raises(LogonDenied):
-                SecureSocket.wrap_client(one, SHARED_KEY, credential=mallory)
+                SecureSocket.wrap_client(one, package=SHARED_KEY, credential=mallory)
             with pytest.raises(PeerRefused) as caught:
                 serving.join()
             assert caught.value.kind is ErrorKind.LOGON_DENIED
@@ -196,7 +196,7 @@ class TestRefusals:
             serving = Serving(two)
             weak = system_options(protection=Protection.SIGN)
             with pytest.raises(PeerRefused) as caught:
-                SecureSocket.wrap_client(one, SHARED_KEY, credential=ALICE, options=weak)
+                SecureSocket.wrap_client(one, package=SHARED_KEY, credential=ALICE, options=weak)
             assert caught.value.kind is ErrorKind.QUALITY_NOT_MET
             assert caught.value.code == 1790
             with pytest.raises(QualityNotMet):
@@ -205,7 +205,7 @@ class TestRefusals:
     def test_more_protection_than_required_is_fine(self) -> None:
         with sockets() as (one, two):
             serving = Serving(two, options=system_options(protection=Protection.SIGN))
-            with SecureSocket.wrap_client(one, SHARED_KEY, credential=ALICE), serving.join() as server:
+            with SecureSocket.wrap_client(one, package=SHARED_KEY, credential=ALICE), serving.join() as server:
                 assert server.protection is Protection.ENCRYPT_AND_SIGN
 
     def test_admit_refuses_before_the_last_frame(self) -> None:
@@ -215,7 +215,7 @@ class TestRefusals:
         with sockets() as (one, two):
             serving = Serving(two, admit=admit)
             with pytest.raises(PeerRefused):
-                SecureSocket.wrap_client(one, SHARED_KEY, credential=ALICE)
+                SecureSocket.wrap_client(one, package=SHARED_KEY, credential=ALICE)
             with pytest.raises(NotAuthorized, match="alice"):
                 serving.join()
 
@@ -223,20 +223,20 @@ class TestRefusals:
         with sockets() as (one, two):
             one.sendall(b"GET / HTTP/1.1\r\n\r\n")
             with pytest.raises(FramingError):
-                SecureSocket.wrap_server(two, SHARED_KEY, credential=ALICE)
+                SecureSocket.wrap_server(two, package=SHARED_KEY, credential=ALICE)
 
     def test_a_peer_that_goes(self) -> None:
         with sockets() as (one, two):
             one.sendall(b"\x16\x01\x00")
             one.close()
             with pytest.raises(FramingError):
-                SecureSocket.wrap_server(two, SHARED_KEY, credential=ALICE)
+                SecureSocket.wrap_server(two, package=SHARED_KEY, credential=ALICE)
 
     def test_a_peer_that_says_nothing_and_goes(self) -> None:
         with sockets() as (one, two):
             one.close()
             with pytest.raises(PeerGone):
-                SecureSocket.wrap_server(two, SHARED_KEY, credential=ALICE)
+                SecureSocket.wrap_server(two, package=SHARED_KEY, credential=ALICE)
 
 
 class TestDeadline:
@@ -244,7 +244,7 @@ class TestDeadline:
         with sockets() as (one, two):
             begun = time.monotonic()
             with pytest.raises(HandshakeTimeout):
-                SecureSocket.wrap_server(two, SHARED_KEY, credential=ALICE, timeout=0.2)
+                SecureSocket.wrap_server(two, package=SHARED_KEY, credential=ALICE, handshake_timeout=0.2)
             assert time.monotonic() - begun < 5
             assert one.recv(100)[:1] == b"\x15", "and it is told"
 
@@ -265,7 +265,7 @@ class TestDeadline:
             dripping.start()
             begun = time.monotonic()
             with pytest.raises(HandshakeTimeout):
-                SecureSocket.wrap_server(two, SHARED_KEY, credential=ALICE, timeout=0.3)
+                SecureSocket.wrap_server(two, package=SHARED_KEY, credential=ALICE, handshake_timeout=0.3)
             assert time.monotonic() - begun < 3
             stop.set()
             dripping.join(WAIT)
@@ -274,13 +274,18 @@ class TestDeadline:
         services = Services()
         services.register(Slow, blocking=lambda effect: time.sleep(0.3))
         with sockets() as (_, two), pytest.raises(HandshakeTimeout):
-            SecureSocket.wrap_server(two, SlowPackage(), credential=ALICE, services=services, timeout=0.1)
+            SecureSocket.wrap_server(
+                two, package=SlowPackage(), credential=ALICE, services=services, handshake_timeout=0.1
+            )
 
     def test_the_sockets_own_time_out_is_kept_for_data(self) -> None:
         with sockets() as (one, two):
             one.settimeout(0.05)
             serving = Serving(two)
-            with SecureSocket.wrap_client(one, SHARED_KEY, credential=ALICE) as client, serving.join() as server:
+            with (
+                SecureSocket.wrap_client(one, package=SHARED_KEY, credential=ALICE) as client,
+                serving.join() as server,
+            ):
                 with pytest.raises(TimeoutError):
                     client.recv()
                 server.sendall(b"late")
@@ -388,7 +393,7 @@ class TestPackages:
         with sockets() as (one, two):
             serving = Serving(two, package=setup.acceptor, credential=setup.accepting)
             client = SecureSocket.wrap_client(
-                one, setup.initiator, credential=setup.initiating, target="host/localhost"
+                one, package=setup.initiator, credential=setup.initiating, target="host/localhost"
             )
             with client, serving.join() as server:
                 assert server.peer.is_authenticated
@@ -432,7 +437,10 @@ class TestPackages:
         with sockets() as (one, two):
             serving = Serving(two, package=setup.acceptor, credential=setup.accepting)
             arguments: dict[str, Any] = {"credential": setup.initiating, "target": "host/localhost"}
-            with SecureSocket.wrap_client(one, setup.initiator, **arguments) as client, serving.join() as server:
+            with (
+                SecureSocket.wrap_client(one, package=setup.initiator, **arguments) as client,
+                serving.join() as server,
+            ):
                 yield client, server
 
 
@@ -455,7 +463,7 @@ def test_connect_opens_the_connection_itself() -> None:
 
         def serve() -> None:
             sock, _ = listener.accept()
-            accepted.append(SecureSocket.wrap_server(sock, SHARED_KEY, credential=ALICE))
+            accepted.append(SecureSocket.wrap_server(sock, package=SHARED_KEY, credential=ALICE))
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -481,7 +489,7 @@ def test_the_address_of_the_peer_is_told_to_the_package_for_throttling() -> None
         listener.accept()[0] as sock,
         pytest.raises(HandshakeTimeout),
     ):
-        SecureSocket.wrap_server(sock, Watching(), credential=ALICE, timeout=0.05)
+        SecureSocket.wrap_server(sock, package=Watching(), credential=ALICE, handshake_timeout=0.05)
     assert sources == ["127.0.0.1"]
 
 
@@ -490,4 +498,4 @@ def test_limits_hold_before_anything_is_buffered() -> None:
         one.sendall(b"\x16\x01\x00\xff\xff")
         options = Options(clock=lambda: datetime.now(UTC), random=os.urandom, limits=Limits(token_size=1000))
         with pytest.raises(FramingError, match="1000"):
-            SecureSocket.wrap_server(two, SHARED_KEY, credential=ALICE, options=options)
+            SecureSocket.wrap_server(two, package=SHARED_KEY, credential=ALICE, options=options)

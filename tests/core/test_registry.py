@@ -134,12 +134,12 @@ def test_a_third_partys_package_protects_a_blocking_connection(third_party: Path
         one, two = socket.socketpair()
 
         def serve():
-            with SecureSocket.wrap_server(two, "sharedkey", credential=alice) as server:
+            with SecureSocket.wrap_server(two, package="sharedkey", credential=alice) as server:
                 server.sendall(b"hello " + server.peer.name.encode() + b", " + server.recv())
 
         thread = threading.Thread(target=serve)
         thread.start()
-        with SecureSocket.wrap_client(one, "sharedkey", credential=alice) as client:
+        with SecureSocket.wrap_client(one, package="sharedkey", credential=alice) as client:
             client.sendall(b"sealed")
             print(client.recv().decode(), client.protection.name)
         thread.join()

@@ -67,7 +67,9 @@ def http_server(package: Schannel, credential: Credential) -> Generator[Served]:
             try:
                 connection, _ = listener.accept()
                 connection.settimeout(TIMEOUT)
-                with SecureSocket.wrap_server(connection, package, credential=credential, timeout=TIMEOUT) as stream:
+                with SecureSocket.wrap_server(
+                    connection, package=package, credential=credential, handshake_timeout=TIMEOUT
+                ) as stream:
                     served.peer = stream.peer.name
                     _answer(stream, served)
             except Exception as error:  # whatever it is, the test looks at it

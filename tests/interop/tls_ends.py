@@ -104,7 +104,7 @@ class OurServer:
         try:
             connection.settimeout(self._timeout)
             with SecureSocket.wrap_server(
-                connection, self._package, credential=self._credential, admit=admit, timeout=TIMEOUT
+                connection, package=self._package, credential=self._credential, admit=admit, handshake_timeout=TIMEOUT
             ) as stream:
                 outcome.peer = stream.peer
                 while data := stream.recv(1 << 18):
@@ -143,11 +143,11 @@ def call(
     with socket.create_connection(("127.0.0.1", port), TIMEOUT) as plain:
         stream = SecureSocket.wrap_client(
             plain,
-            package,
+            package=package,
             target=target,
             credential=credential,
             admit=lambda established: seen.append(_session(established)),
-            timeout=TIMEOUT,
+            handshake_timeout=TIMEOUT,
         )
         try:
             yield Connected(stream, seen[0])
