@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from securestream.errors import ServiceFailed as ServiceFailed
     from securestream.errors import TargetUnknown as TargetUnknown
     from securestream.errors import TimeSkew as TimeSkew
+    from securestream.errors import Truncated as Truncated
     from securestream.errors import Unsupported as Unsupported
     from securestream.errors import UsageError as UsageError
     from securestream.machine import HandshakeMachine as HandshakeMachine
@@ -89,7 +90,7 @@ _NAMES = {
         "BadBindings BadSignature CertificateRejected ContextError ContextExpired Downgrade ErrorKind FramingError "
         "HandshakeError HandshakeTimeout InvalidToken LimitExceeded LogonDenied MissingService NoAuthority "
         "NoCommonMechanism NoCredentials NotAuthorized NotEncrypted OutOfSequence PeerGone PeerRefused QualityNotMet "
-        "Replay SecureStreamError ServiceFailed TargetUnknown TimeSkew Unsupported UsageError"
+        "Replay SecureStreamError ServiceFailed TargetUnknown TimeSkew Truncated Unsupported UsageError"
     ),
     "machine": "HandshakeMachine Step",
     "options": "BindingPolicy ContextFlags Limits Options Protection Role",

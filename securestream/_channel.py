@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from securestream.errors import FramingError, NotEncrypted
+from securestream.errors import FramingError, NotEncrypted, Truncated
 from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
 from securestream.options import Protection
 from securestream.provider import SecurityContext
@@ -125,7 +125,7 @@ class Records:
                 return event.data
             if isinstance(event, PeerClosed):
                 if not event.authenticated:
-                    raise FramingError("the peer's stream ended without a close_notify: data may have been cut off")
+                    raise Truncated("the peer's stream ended without a close_notify: data may have been cut off")
                 return b""
         return None
 

@@ -42,6 +42,7 @@ class ErrorKind(Enum):
     OUT_OF_SEQUENCE = ("SEC_E_OUT_OF_SEQUENCE", 0x80090310, 0xC000042B, 8)
     NOT_ENCRYPTED = ("SEC_E_DECRYPT_FAILURE", 0x80090330, 0xC000028B, 14 << 16)
     CONTEXT_EXPIRED = ("SEC_E_CONTEXT_EXPIRED", 0x80090317, 0xC0000350, 12 << 16)
+    TRUNCATED = ("SEC_E_INCOMPLETE_MESSAGE", 0x80090318, 0xC0000011, 9 << 16)
     # TLS and certificates
     CERTIFICATE_EXPIRED = ("SEC_E_CERT_EXPIRED", 0x80090328, 0xC0000381, 11 << 16)
     CERTIFICATE_UNTRUSTED = ("SEC_E_UNTRUSTED_ROOT", 0x80090325, 0xC000035F, 13 << 16)
@@ -281,6 +282,12 @@ class FramingError(SecureStreamError):
     """The carrier is broken: a bad frame id, a length over the limit, an end inside a frame."""
 
     kind: ClassVar[ErrorKind] = ErrorKind.INVALID_TOKEN
+
+
+class Truncated(FramingError):
+    """The stream ended where more was due: inside a frame, or without TLS's close_notify (RFC 8446 6.1)."""
+
+    kind = ErrorKind.TRUNCATED
 
 
 class MissingService(SecureStreamError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from securestream.errors import ErrorKind, FramingError, UsageError, kind_from_hresult
+from securestream.errors import ErrorKind, FramingError, Truncated, UsageError, kind_from_hresult
 from securestream.framing._buffer import BufferedFraming
 from securestream.framing.base import (
     EndOfInput,
@@ -92,7 +92,7 @@ class NnsFraming(BufferedFraming):
         else:
             event = RawData(self._buffer.take(len(self._buffer)))
         if event is None and self._ended:
-            raise FramingError("the peer's stream ended inside a frame: data was cut off")
+            raise Truncated("the peer's stream ended inside a frame: data was cut off")
         return event
 
     def _data(self) -> SealedFrame | None:

@@ -13,7 +13,7 @@ from securestream.carrier import Admit
 from securestream.channel_bindings import ChannelBindings
 from securestream.credentials import Credential
 from securestream.drive import Services
-from securestream.errors import SecureStreamError, Unsupported, UsageError
+from securestream.errors import SecureStreamError, Truncated, Unsupported, UsageError
 from securestream.framing.raw import RawFraming
 from securestream.options import ContextFlags, Options, Protection, Role
 from securestream.provider import Buffer, Established, SecurityContext, SecurityPackage
@@ -186,7 +186,9 @@ class TlsStream(SealedStream):
             elif isinstance(event, PeerClosed):
                 self._closure = event
                 if self._standard_compatible and not event.authenticated:
-                    raise anyio.BrokenResourceError("the connection was cut off: there was no close_notify")
+                    raise anyio.BrokenResourceError from Truncated(
+                        "the peer's stream ended without a close_notify: data may have been cut off"
+                    )
                 self._end(anyio.EndOfStream())
 
     def _farewell(self) -> bytes:
@@ -277,7 +279,7 @@ class TlsStream(SealedStream):
                     self._raise_ending(self._ending)
                 await self._fill()
             if not self._closure.authenticated:
-                raise anyio.BrokenResourceError("the peer ended TLS without a close_notify")
+                raise anyio.BrokenResourceError from Truncated("the stream ended without a close_notify")
         except BaseException:
             self._break()
             raise

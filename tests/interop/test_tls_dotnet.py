@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from securestream.errors import CertificateRejected, ErrorKind, FramingError, HandshakeError, PeerRefused
+from securestream.errors import CertificateRejected, ErrorKind, HandshakeError, PeerRefused, Truncated
 from securestream.records.endpoints import Engine
 from securestream.records.settings import Version
 from securestream_providers.schannel import Schannel
@@ -125,11 +125,11 @@ def test_a_server_of_dotnet_that_misses_our_certificate(
     with (
         dotnet.server(told, environment(tmp_path)) as (_, port),
         call(port, Schannel(trust=CA.pem, engine=engine)) as client,
-        pytest.raises(FramingError, match="without a close_notify"),  # .NET judges after the handshake, without alert
+        pytest.raises(Truncated, match="without a close_notify"),  # .NET judges after the handshake, without alert
     ):
         client.stream.recv()
     option = f"{version} missing client certificate"
-    matrix.fill(TABLE, dotnet.NAME, runtime, "server", option, "no alert, FramingError")
+    matrix.fill(TABLE, dotnet.NAME, runtime, "server", option, "no alert, TRUNCATED")
 
 
 REFUSED_CLIENTS: dict[str, tuple[Pair | None, ErrorKind]] = {
@@ -164,9 +164,9 @@ def test_a_client_of_dotnet_that_refuses_us(runtime: str, engine: Engine, tmp_pa
         with dotnet.start(told, environment(tmp_path)) as peer:
             assert "RemoteCertificateNameMismatch" in peer.expect("certificate")["errors"]
             outcome = server.outcome()
-    assert isinstance(outcome.error, FramingError)  # .NET judges after the handshake, without alert
+    assert isinstance(outcome.error, Truncated)  # .NET judges after the handshake, without alert
     assert "without a close_notify" in str(outcome.error)
-    matrix.fill(TABLE, dotnet.NAME, runtime, "client", "wrong name, refused by it", "no alert, FramingError")
+    matrix.fill(TABLE, dotnet.NAME, runtime, "client", "wrong name, refused by it", "no alert, TRUNCATED")
 
 
 @engines
@@ -178,9 +178,9 @@ def test_a_client_of_dotnet_that_is_cut_off(runtime: str, engine: Engine, tmp_pa
             peer.expect("echoed")
             outcome = server.outcome()
     assert not outcome.closed
-    assert isinstance(outcome.error, FramingError)
+    assert isinstance(outcome.error, Truncated)
     assert "without a close_notify" in str(outcome.error)
-    matrix.fill(TABLE, dotnet.NAME, runtime, "client", "truncation", "FramingError")
+    matrix.fill(TABLE, dotnet.NAME, runtime, "client", "truncation", "TRUNCATED")
 
 
 @engines

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from securestream.credentials import Credential
-from securestream.errors import CertificateRejected, ErrorKind, FramingError, HandshakeError, PeerRefused
+from securestream.errors import CertificateRejected, ErrorKind, HandshakeError, PeerRefused, Truncated
 from securestream.records.endpoints import Engine
 from securestream.records.settings import Version
 from securestream_providers.schannel import Schannel
@@ -131,9 +131,9 @@ def test_a_foreign_server_that_is_cut_off(
     with peer.server(tmp_path, Setup(version, LEAF)) as (process, port), call(port, package) as client:
         assert client.bounce(b"some text\n") == b"some text\n"
         process.kill()
-        with pytest.raises(FramingError, match="without a close_notify"):
+        with pytest.raises(Truncated, match="without a close_notify"):
             client.stream.recv()
-    fill(matrix, peer, "server", "truncation", "FramingError")
+    fill(matrix, peer, "server", "truncation", "TRUNCATED")
 
 
 def test_a_session_with_a_foreign_server_is_resumed(peer: ForeignTls, tmp_path: Path, matrix: Filler) -> None:
@@ -254,9 +254,9 @@ def test_a_foreign_client_that_is_cut_off(
         process.kill()
         outcome = server.outcome()
     assert not outcome.closed
-    assert isinstance(outcome.error, FramingError)
+    assert isinstance(outcome.error, Truncated)
     assert "without a close_notify" in str(outcome.error)
-    fill(matrix, peer, "client", "truncation", "FramingError")
+    fill(matrix, peer, "client", "truncation", "TRUNCATED")
 
 
 @engines
