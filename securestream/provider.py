@@ -34,14 +34,12 @@ from securestream.fork import discard_in_child
 from securestream.options import ContextFlags, Options, Role
 from securestream.principal import Principal
 from securestream.redaction import Redacted
+from securestream.wire.cursor import Buffer as Buffer
 
 if TYPE_CHECKING:
     from securestream.records.base import RecordConnection
 
 R = TypeVar("R")
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
-"""Octets that are read and not kept."""
 
 
 # --- effects -------------------------------------------------------------------------------------------------------

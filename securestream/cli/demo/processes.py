@@ -153,7 +153,7 @@ class Ends:
             port = self._server.hear("listening")["port"]
             self._relay = Talker("relay", ["securestream.cli.demo.relay", str(port), wire])
             self._port = self._relay.hear("port")["port"]
-        except BaseException:
+        except BaseException:  # an interrupt, too, leaves no process behind
             self.close()
             raise
 
