@@ -7,9 +7,11 @@ The only place in the project that resumes a handshake's generator. Everything e
 
 from __future__ import annotations
 
-import traceback
+import inspect
+import sys
 from dataclasses import dataclass
 from enum import Enum
+from types import FrameType
 from typing import Any, Final
 
 from securestream.errors import (
@@ -59,6 +61,7 @@ _EXCHANGING: Final = State.EXCHANGING
 _LISTENING: Final = Step()
 """Nothing to send and nothing to perform: what an acceptor wants first."""
 _LIMITS: Final = Limits()
+_ASYNCHRONOUS: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class HandshakeMachine:
@@ -190,7 +193,13 @@ def _is_effect(yielded: object) -> bool:
 
 
 def clear_frames(failure: BaseException) -> None:
-    """Clear the locals of all frames of `failure` and of what it came from: no key stays in a crash report."""
+    """Clear the locals of the frames that `failure` left on its way: no key stays in a crash report.
+
+    What it came from is followed as long as it was caught in one of those frames. An exception further back is
+    somebody else's: trio raises a task's `Cancelled` in the task that cancels, with whatever is being handled there as
+    its context, and the frames of that are alive.
+    """
+    left: set[FrameType] = set()
     pending: list[BaseException | None] = [failure]
     seen: set[int] = set()
     while pending:
@@ -198,9 +207,28 @@ def clear_frames(failure: BaseException) -> None:
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        if error.__traceback__ is not None:
-            traceback.clear_frames(error.__traceback__)
+        entry = error.__traceback__
+        if error is not failure and (entry is None or entry.tb_frame not in left):
+            continue
+        while entry is not None:
+            left.add(entry.tb_frame)
+            entry = entry.tb_next
         pending += (error.__cause__, error.__context__)
+    for frame in left:
+        if _may_clear(frame):
+            try:
+                frame.clear()
+            except RuntimeError:  # it runs, or, since Python 3.13, it is suspended
+                pass
+
+
+def _may_clear(frame: FrameType) -> bool:
+    """Before Python 3.13 clearing a suspended coroutine closes it, and an exception that several tasks share may have
+    left frames of one that goes on: there only our own coroutines are cleared.
+    """
+    if sys.version_info >= (3, 13) or not frame.f_code.co_flags & _ASYNCHRONOUS:
+        return True
+    return str(frame.f_globals.get("__name__", "")).startswith("securestream")
 
 
 def owed_token(error: BaseException) -> bytes | None:

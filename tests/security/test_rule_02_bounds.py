@@ -85,7 +85,12 @@ async def test_200_strangers_of_one_address_with_every_limit_at_its_maximum(
         held = await anyio.to_thread.run_sync(_silent, listener.port, octets)
         try:
             await anyio.sleep(0.2)
-            assert await _honest(listener.port) < 2 * quiet + 0.5
+            busy = await _honest(listener.port)
+            for _ in range(4):  # a busy machine may be slow once; strangers that hold the places hold them for 30 s
+                if busy < 2 * quiet + 0.5:
+                    break
+                busy = await _honest(listener.port)
+            assert busy < 2 * quiet + 0.5
         finally:
             for raw in held:
                 raw.close()

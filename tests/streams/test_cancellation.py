@@ -141,3 +141,30 @@ async def test_cancelled_before_its_first_octet_a_send_leaves_the_stream_whole()
                 await one.send(b"never")
         await one.send(b"whole")
         assert await receive_exactly(other, 5) == b"whole"
+
+
+async def test_who_cancels_a_handshake_while_handling_an_error_goes_on() -> None:
+    """On trio its `Cancelled` has that error as its context: those frames are not the handshake's to clear."""
+    client, server = await tcp_pair()
+    ended = anyio.Event()
+    scope = anyio.CancelScope()
+
+    async def handshake() -> None:
+        with scope:
+            await NegotiateStream.wrap_server(server, package=Toy(legs=1), credential=ALICE)
+        ended.set()
+
+    async def cancels() -> str:
+        kept = "kept"
+        try:
+            raise KeyError(kept)
+        except KeyError:
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await ended.wait()
+        return kept
+
+    async with closing(client, server), anyio.create_task_group() as group:
+        group.start_soon(handshake)
+        await anyio.wait_all_tasks_blocked()
+        assert await cancels() == "kept"
