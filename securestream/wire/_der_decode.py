@@ -185,7 +185,7 @@ class DecoderWriter:
             else:
                 self.put(f"d[{name!r}] = {value}")
         for field in dataclasses.fields(cls):
-            if field.name not in values:
+            if field.init and field.name not in values:  # what is not is a default of the class
                 raise UsageError(f"{cls.__qualname__}.{field.name} is not part of the message")
         if hasattr(cls, "__post_init__"):
             self.put(f"{variable}.__post_init__()")

@@ -190,6 +190,8 @@ class _Resolver:
         extensions: str | None = None
         received: dict[str, str] = {}
         for field in dataclasses.fields(cls):
+            if not field.init:  # no value of the message: `Redacted` has one
+                continue
             marks = get_args(hints[field.name])[1:] if get_origin(hints[field.name]) is Annotated else ()
             keeps = next((mark for mark in marks if isinstance(mark, t.Received)), None)
             if keeps is not None:

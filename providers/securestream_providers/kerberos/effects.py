@@ -54,7 +54,7 @@ class RecallTickets(Effect[TicketCache | None]):
 
 @dataclass(frozen=True, repr=False)
 class RememberTickets(Effect[None]):
-    """Keep tickets that were fetched for a credential: in its cache file, or in memory as long as the credential lives."""
+    """Keep tickets that were fetched for a credential: in its cache file, or in memory while the credential lives."""
 
     performer = "securestream_providers.kerberos.performers:remember_performer"
 

@@ -72,12 +72,15 @@ class KerberosName:
             return cls(realm, (text,), NameType.ENTERPRISE)
         parts: list[str] = [""]
         own_realm: str | None = None
-        characters = iter(text)
-        for character in characters:
+        position = 0
+        while position < len(text):
+            character = text[position]
+            position += 1
             if character == "\\":
-                escaped = _after_backslash(text, "".join(characters))
-                characters = iter(escaped[1:])
-                character = _UNESCAPES.get(escaped[0], escaped[0])
+                if position == len(text):
+                    raise UsageError(f"{text!r} ends in a lone backslash")
+                character = _UNESCAPES.get(text[position], text[position])
+                position += 1
             elif character == "@":
                 if own_realm is not None:
                     raise UsageError(f"{text!r} names two realms: escape an @ that belongs to the name as \\@")
@@ -95,12 +98,6 @@ class KerberosName:
         if name_type is None:
             name_type = _usual_type(parts)
         return cls(own_realm or realm, tuple(parts), name_type)
-
-
-def _after_backslash(text: str, rest: str) -> str:
-    if not rest:
-        raise UsageError(f"{text!r} ends in a lone backslash")
-    return rest
 
 
 def _usual_type(parts: list[str]) -> NameType:
