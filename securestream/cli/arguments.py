@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from securestream.cli.addresses import Address
+from securestream.cli.provided import Commands, help_of
 from securestream.errors import UsageError
 
 T = TypeVar("T")
@@ -57,8 +58,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def parser(word: str | None = None, provided: Commands | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands.
+
+    Args:
+        word: the command that will be asked for, so that no other one of a provider is loaded; `None` for any.
+        provided: the commands of providers; `None` for those that are installed. The own commands have precedence.
+
+    Raises:
+        UsageError: `word` is a provider's command that cannot be loaded.
+    """
     top = _Parser(
         prog="securestream",
         description="Authenticated, sealed TCP streams with the security packages of Windows.",
@@ -70,10 +79,38 @@ def parser() -> argparse.ArgumentParser:
     _serve(commands.add_parser("serve", help="accept secure connections", epilog=PASSWORDS, allow_abbrev=False))
     _connect(commands.add_parser("connect", help="open a secure connection", epilog=PASSWORDS, allow_abbrev=False))
     _accounts(commands.add_parser("accounts", help="keep a store of accounts", epilog=PASSWORDS, allow_abbrev=False))
+    if word not in commands.choices:
+        _provided(commands, Commands.installed() if provided is None else provided, word)
     return top
 
 
-def _reporting(command: argparse.ArgumentParser) -> None:
+def _provided(
+    commands: argparse._SubParsersAction[_Parser],  # pyright: ignore[reportPrivateUsage]  # argparse has no public name
+    provided: Commands,
+    word: str | None,
+) -> None:
+    """Add the commands of providers, of which only `word` is loaded if it is one of them."""
+    for name in provided:
+        if name in commands.choices:
+            continue
+        if word in provided and name != word:
+            commands.add_parser(name, add_help=False)
+            continue
+        try:
+            command = provided.load(name)
+            own = commands.add_parser(
+                name, help=help_of(command), description=help_of(command), epilog=PASSWORDS, allow_abbrev=False
+            )
+            command.add_arguments(own)
+            own.set_defaults(provided=command)
+        except UsageError as error:
+            if name == word:
+                raise
+            commands.add_parser(name, help=str(error).replace("%", "%%"), add_help=False).set_defaults(provided=None)
+
+
+def reporting(command: argparse.ArgumentParser) -> None:
+    """What every command that runs handshakes takes: how it tells of them."""
     group = command.add_argument_group("reporting")
     group.add_argument("--verbose", action="store_true", help="show each handshake step on standard error")
     group.add_argument("--log-json", action="store_true", help="print each event as one JSON object")
@@ -100,7 +137,7 @@ def _channel(command: argparse.ArgumentParser) -> None:
     command.add_argument("--certificate", metavar="FILE", help="own certificate with its chain, PEM (schannel)")
     command.add_argument("--key", metavar="FILE", help="its private key, PEM (if not in the same file)")
     command.add_argument("--password-file", metavar="FILE", help="holds the password, or that of an encrypted --key")
-    _reporting(command)
+    reporting(command)
 
 
 def _packages(command: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from securestream.cli.arguments import parser
+from securestream.cli.provided import Command
 from securestream.cli.report import Report, is_expected
 from securestream.cli.splice import leaves
 from securestream.errors import UsageError
@@ -17,10 +18,14 @@ OK, FAILED, UNUSABLE, CUT_OFF = 0, 1, 2, 128 + 13
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Parse and run; see `securestream.cli.main`."""
+    words = sys.argv[1:] if argv is None else argv
     try:
-        asked = parser().parse_args(argv)
+        asked = parser(words[0] if words else None).parse_args(words)
     except SystemExit as end:  # argparse has printed its help, or its complaint
         return end.code if isinstance(end.code, int) else UNUSABLE
+    except UsageError as error:
+        Report().fail(error)
+        return UNUSABLE
     report = _report(asked)
     try:
         status = _dispatch(asked, report)
@@ -69,6 +74,9 @@ def _dispatch(asked: Namespace, report: Report) -> int:
         from securestream.cli.serve import serve
 
         return serve(asked, report)
+    if asked.command != "connect":
+        command: Command = asked.provided
+        return command.run(asked, report)
     from securestream.cli.connect import connect
 
     return connect(asked, report)
