@@ -18,6 +18,10 @@ class Mac(Protocol):
         """Add octets."""
         ...
 
+    def copy(self) -> Mac:
+        """The same computation once more, to go on from here."""
+        ...
+
     def finalize(self) -> bytes:
         """The checksum, untruncated."""
         ...

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import Final
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4
 from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.hashes import MD5
+from cryptography.hazmat.primitives.hashes import MD5, Hash
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from securestream.options import Random
@@ -82,23 +81,32 @@ class _Digested:
 
     __slots__ = ("_inner", "_outer")
 
-    def __init__(self, outer: Mac, usage: bytes) -> None:
+    def __init__(self, outer: Mac, inner: Hash) -> None:
         self._outer = outer
-        self._inner = hashlib.md5(usage, usedforsecurity=False)
+        self._inner = inner
+
+    def copy(self) -> _Digested:
+        return _Digested(self._outer.copy(), self._inner.copy())
 
     def update(self, data: Buffer, /) -> None:
         self._inner.update(data)
 
     def finalize(self) -> bytes:
-        self._outer.update(self._inner.digest())
+        self._outer.update(self._inner.finalize())
         return self._outer.finalize()
+
+
+def _md5(octets: bytes) -> Hash:
+    digest = Hash(_MD5)
+    digest.update(octets)
+    return digest
 
 
 def hmac_md5_signing(key: bytes, usage: int) -> MacFactory:
     """Starts the checksum HMAC-MD5, type -138 (RFC 4757 4). Any octets may be its key ([MS-SFU] 2.2.1)."""
     template = HMAC(hmac_md5(key, b"signaturekey\0"), _MD5).copy
-    start = usage_octets(usage)
-    return lambda: _Digested(template(), start)
+    start = _md5(usage_octets(usage)).copy
+    return lambda: _Digested(template(), start())
 
 
 class Rc4(Profile):
@@ -120,7 +128,7 @@ class Rc4(Profile):
 
     def checksum(self, key: bytes, usage: int, data: Buffer, kind: int) -> bytes:
         """The checksum type -137, which uses the key as it is."""
-        mac = _Digested(HMAC(key, _MD5), usage_octets(usage))
+        mac = _Digested(HMAC(key, _MD5), _md5(usage_octets(usage)))
         mac.update(data)
         return mac.finalize()
 
