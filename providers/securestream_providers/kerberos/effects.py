@@ -8,6 +8,7 @@ from enum import Enum
 from securestream.credentials import Credential
 from securestream.provider import Effect
 from securestream_providers.krb5.config import Krb5Config
+from securestream_providers.krb5.names import KerberosName
 from securestream_providers.krb5.tickets import CachedTicket, KeytabEntry, TicketCache
 
 
@@ -63,6 +64,7 @@ class RememberTickets(Effect[None]):
     client: object = field(repr=False)
     tickets: tuple[CachedTicket, ...]
     kdc_offset: float = 0.0
+    configuration: tuple[tuple[str, KerberosName | None, bytes], ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,4 +1,4 @@
-"""Pre-authentication with long-term keys (RFC 4120 5.2.7): recipes of keys, encrypted timestamp, checksum of a request."""
+"""Pre-authentication with long-term keys (RFC 4120 5.2.7): key recipes, encrypted timestamp, checksum of a request."""
 
 from __future__ import annotations
 
