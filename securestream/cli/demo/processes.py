@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any, Self
@@ -34,16 +35,19 @@ class Talker:
         name: how failures call it.
         arguments: what follows ``python -m``.
         password: put into the variable SECURESTREAM_PASSWORD; `None` for none.
+        environ: further variables.
     """
 
-    def __init__(self, name: str, arguments: list[str], password: str | None = None) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], password: str | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.process = subprocess.Popen(  # noqa: S603  our own program, without a shell
             [sys.executable, "-m", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(password),
+            env=environment(password, environ),
         )
         self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
         self.others: list[str] = []
@@ -100,9 +104,9 @@ class Talker:
                 pipe.close()
 
 
-def environment(password: str | None) -> dict[str, str]:
-    """This process's environment, with that password and no other."""
-    kept = {name: value for name, value in os.environ.items() if name != VARIABLE}
+def environment(password: str | None, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment with `environ`, and with that password and no other."""
+    kept = {name: value for name, value in os.environ.items() if name != VARIABLE} | dict(environ or {})
     return kept if password is None else kept | {VARIABLE: password}
 
 
@@ -144,11 +148,19 @@ class Ends:
         connect: arguments of ``securestream connect`` but for the address.
         wire: how the relay reads the wire (`wire.WIRES`).
         password: the client's.
+        environ: further variables of both ends.
     """
 
-    def __init__(self, serve: list[str], connect: list[str], wire: str, password: str | None) -> None:
-        self._connect, self._password = connect, password
-        self._server = Talker("server", ["securestream", "serve", "127.0.0.1:0", *serve, *_COMMON])
+    def __init__(
+        self,
+        serve: list[str],
+        connect: list[str],
+        wire: str,
+        password: str | None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._connect, self._environ = connect, environment(password, environ)
+        self._server = Talker("server", ["securestream", "serve", "127.0.0.1:0", *serve, *_COMMON], environ=environ)
         try:
             port = self._server.hear("listening")["port"]
             self._relay = Talker("relay", ["securestream.cli.demo.relay", str(port), wire])
@@ -188,7 +200,7 @@ class Ends:
                 [sys.executable, "-m", *arguments],
                 input=plaintext,
                 capture_output=True,
-                env=environment(self._password),
+                env=self._environ,
                 timeout=PATIENCE,
                 check=False,
             )

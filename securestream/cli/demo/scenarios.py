@@ -1,13 +1,21 @@
-"""What the demonstration runs for each package: accounts or certificates of this run, and the commands' arguments."""
+"""What the demonstration runs for each package: accounts or certificates of this run, and the commands' arguments.
+
+A provider brings scenes of its own by an entry point in the group `ENTRY_POINTS`: it is named like the package, and its
+value is a sequence of functions such as `Maker`.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TypeAlias
 
 from securestream.cli.demo.certificates import Authority
+from securestream.cli.demo.legs import Leg
 from securestream.services.nt_hash import nt_hash
 
 
@@ -22,6 +30,10 @@ class Scene:
         wire: how the wire reads: ``nns`` or ``tls``.
         peer: who the server must see.
         password: the client's, or `None`.
+        environ: further variables of both ends.
+        hidden: what else must not appear in the wire, by what it is called.
+        legs: what the ends ask of third parties.
+        covered: from a token to the range of its octets that the mechanism protects; `None`: it protects them all.
     """
 
     title: str
@@ -30,16 +42,25 @@ class Scene:
     wire: str
     peer: str
     password: str | None = field(default=None, repr=False)
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
+    hidden: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
+    legs: tuple[Leg, ...] = ()
+    covered: Callable[[bytes], range] | None = None
 
     def secrets(self) -> dict[str, bytes]:
         """What must not appear in the wire, beside the plaintext."""
         if self.password is None:
-            return {}
+            return dict(self.hidden)
         return {
             "the password": self.password.encode(),
             "the password in UTF-16LE": self.password.encode("utf-16-le"),
             "the NT hash": nt_hash(self.password),
+            **self.hidden,
         }
+
+
+Maker: TypeAlias = Callable[[Path], AbstractContextManager[Scene]]
+"""Makes a scene whose files lie in a private folder; what else it needs runs while it is entered."""
 
 
 def _ntlm(folder: Path) -> Scene:
@@ -80,5 +101,26 @@ def _schannel(folder: Path) -> Scene:
     )
 
 
-SCENARIOS: dict[str, tuple[Callable[[Path], Scene], ...]] = {"ntlm": (_ntlm,), "schannel": (_schannel,)}
-"""By package, in lower case: what makes its scenes in a private folder."""
+def _alone(make: Callable[[Path], Scene]) -> Maker:
+    """The maker of a scene that needs nothing but its files."""
+    return lambda folder: nullcontext(make(folder))
+
+
+SCENARIOS: dict[str, tuple[Maker, ...]] = {"ntlm": (_alone(_ntlm),), "schannel": (_alone(_schannel),)}
+"""By package, in lower case."""
+
+ENTRY_POINTS = "securestream.demonstrations"
+"""The entry point group in which providers bring scenes."""
+
+
+def scenarios_of(package: str) -> Sequence[Maker]:
+    """What makes the scenes of `package`; empty where nobody brings any."""
+    name = package.lower()
+    own = SCENARIOS.get(name)
+    if own is not None:
+        return own
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name.lower() == name:
+            makers: Sequence[Maker] = point.load()
+            return makers
+    return ()
