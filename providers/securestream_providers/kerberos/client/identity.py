@@ -82,8 +82,8 @@ def long_term(
 def service_name(target: KerberosName | TargetName | str, config: Krb5Config) -> KerberosName:
     """The principal of a target: ``class/host``, ``class/host/name``, a host, each also with ``@REALM``.
 
-    The name is used as the caller typed it; DNS is not asked. The realm is that of ``@REALM`` or of [domain_realm], else
-    empty: referrals find it.
+    The name is used as the caller typed it; DNS is not asked. The realm is that of ``@REALM`` or of [domain_realm],
+    else empty: referrals find it.
 
     Raises:
         TargetUnknown: the name has data marshalled into it, or cannot be a service's name.

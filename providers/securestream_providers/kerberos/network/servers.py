@@ -1,0 +1,95 @@
+"""Which servers of a realm are asked, in what order: configuration, else SRV records, never TXT (RFC 4120 7.2.3)."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+
+from securestream.errors import NoAuthority
+from securestream_providers.kerberos.effects import KdcRequest, KdcService
+from securestream_providers.krb5.config import KdcAddress, RealmConfig
+
+KPASSWD_PORT: Final = 464
+_LOOKUP_SECONDS: Final = 3.0
+_MOST_SERVERS: Final = 16
+"""Of one realm that are asked."""
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where to ask.
+
+    Args:
+        addresses: in order.
+        anchors: PEM files for HTTPS proxies; empty: the system's.
+    """
+
+    addresses: tuple[KdcAddress, ...]
+    anchors: tuple[str, ...] = ()
+
+
+async def servers_of(request: KdcRequest) -> Servers:
+    """The servers of the realm that a request is for.
+
+    Raises:
+        NoAuthority: none is known.
+    """
+    realm = request.config.realms.get(request.realm)
+    configured = _configured(realm, request.service) if realm is not None else ()
+    if configured:
+        return Servers(configured[:_MOST_SERVERS], () if realm is None else realm.http_anchors)
+    what = "KDC" if request.service is KdcService.KDC else "password server"
+    if not request.config.dns_lookup_kdc:
+        raise NoAuthority(f"no {what} of {request.realm} is configured; name one in [realms] of krb5.conf, or by kdc=")
+    found = await _looked_up(request)
+    if not found:
+        raise NoAuthority(
+            f"no {what} of {request.realm} is configured, and DNS knows none; name one in [realms] of krb5.conf, or "
+            "by kdc="
+        )
+    return Servers(found)
+
+
+def _configured(realm: RealmConfig, service: KdcService) -> tuple[KdcAddress, ...]:
+    if service is KdcService.KDC:
+        return realm.kdcs
+    if realm.kpasswd_servers:
+        return realm.kpasswd_servers
+    return tuple(
+        address if address.transport == "https" else replace(address, port=KPASSWD_PORT) for address in realm.kdcs
+    )
+
+
+async def _looked_up(request: KdcRequest) -> tuple[KdcAddress, ...]:
+    try:
+        resolver = importlib.import_module("dns.resolver")
+    except ImportError:
+        raise NoAuthority(
+            f"no server of {request.realm} is configured; name one in [realms] of krb5.conf, or install "
+            "securestream[dns] to find it by SRV records"
+        ) from None
+    service = "_kerberos" if request.service is KdcService.KDC else "_kpasswd"
+    found: list[KdcAddress] = []
+    for transport in ("udp", "tcp"):
+        name = f"{service}._{transport}.{request.realm.rstrip('.')}."
+        answers = await anyio.to_thread.run_sync(_srv_records, resolver, name, abandon_on_cancel=True)
+        for host, port in answers[:_MOST_SERVERS]:
+            found.append(KdcAddress(host, port, transport))
+    return tuple(found)
+
+
+def _srv_records(resolver: Any, name: str) -> list[tuple[str, int]]:
+    """Hosts and ports of a name's SRV records, by priority, the heavier ones first (RFC 2782)."""
+    try:
+        answer = resolver.resolve(name, "SRV", lifetime=_LOOKUP_SECONDS)
+    except Exception as problem:  # dnspython has a family of its own: no such name, no answer, no name server
+        if type(problem).__module__.startswith("dns."):
+            return []
+        raise
+    ordered = sorted(answer, key=lambda record: (record.priority, -record.weight))
+    hosts = [(record.target.to_text(omit_final_dot=True), int(record.port)) for record in ordered]
+    return [(host, port) for host, port in hosts if host]  # a lone dot: decidedly not available
