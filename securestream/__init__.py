@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from securestream.credentials import Anonymous as Anonymous
     from securestream.credentials import Certificate as Certificate
     from securestream.credentials import Credential as Credential
+    from securestream.credentials import CredentialCache as CredentialCache
     from securestream.credentials import Credentials as Credentials
+    from securestream.credentials import Keytab as Keytab
     from securestream.credentials import NtHash as NtHash
     from securestream.credentials import Password as Password
     from securestream.drive import Services as Services
@@ -84,7 +86,7 @@ _NAMES = {
     "blocking": "SecureSocket",
     "carrier": "CarrierHandshake",
     "channel_bindings": "ChannelBindings",
-    "credentials": "Accounts Anonymous Certificate Credential Credentials NtHash Password",
+    "credentials": "Accounts Anonymous Certificate Credential CredentialCache Credentials Keytab NtHash Password",
     "drive": "Services respond respond_blocking",
     "errors": (
         "BadBindings BadSignature CertificateRejected ContextError ContextExpired Downgrade ErrorKind FramingError "

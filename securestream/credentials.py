@@ -105,6 +105,48 @@ class Certificate(Credential):
                 raise UsageError("a certificate or key given as text is a path: give PEM as bytes")
 
 
+@dataclass(frozen=True, repr=False, init=False)
+class Keytab(Credential):
+    """The keys of a keytab file: an acceptor serves with them, an initiator logs on with one.
+
+    Args:
+        path: the file; `None`, without `octets` either, is the system's keytab.
+        principal: ``service/host@REALM``, whose key an initiator logs on with; `None`: that of the first entry. An
+            acceptor serves this principal alone.
+        octets: the content of a keytab, in place of a file.
+
+    Raises:
+        UsageError: both a path and octets.
+    """
+
+    path: str | Path | None
+    principal: str | None
+    octets: Secret[bytes] | None
+
+    def __init__(
+        self, path: str | Path | None = None, *, principal: str | None = None, octets: bytes | None = None
+    ) -> None:
+        secret = None if octets is None else Secret(bytes(octets))
+        del octets  # as for a password
+        if path is not None and secret is not None:
+            raise UsageError("a keytab is a path or octets, not both")
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "principal", principal)
+        object.__setattr__(self, "octets", secret)
+
+
+@dataclass(frozen=True, repr=False)
+class CredentialCache(Credential):
+    """The tickets of a credential cache, as kinit fills it. Tickets that are fetched with them are added to it.
+
+    Args:
+        name: ``FILE:path``, ``DIR:path``, ``DIR::path of one in it``, ``MEMORY:name``, or a path; `None` is the user's
+            default cache.
+    """
+
+    name: str | None = None
+
+
 @dataclass(frozen=True, repr=False)
 class Accounts(Credential):
     """An acceptor's credential: the store of accounts against which logons are verified.

@@ -64,12 +64,13 @@ class Services:
     """Who performs which effect, with the state that must outlive a connection: replay cache, lock-out, nonce counts.
 
     One instance belongs to a program, or to a server; an effect that was not registered here is performed by what its
-    type names (`Effect.performer`), made once for this instance. Without any, `default_services` is used, never a fresh
-    one per call: a replay cache that is new for each connection is none.
+    type names (`Effect.performer`), made once for this instance; types that name the same share it. Without any,
+    `default_services` is used, never a fresh one per call: a replay cache that is new for each connection is none.
     """
 
     def __init__(self) -> None:
         self._performers: dict[type[Effect[Any]], Performer] = {}
+        self._made: dict[str, Performer] = {}
         self._lock = threading.Lock()
 
     def register(
@@ -107,7 +108,10 @@ class Services:
         module, _, name = effect.performer.partition(":")
         factory: Callable[[], Performer] = getattr(importlib.import_module(module), name)
         with self._lock:
-            return self._performers.setdefault(effect, factory())
+            made = self._made.get(effect.performer)
+            if made is None:
+                made = self._made[effect.performer] = factory()
+            return self._performers.setdefault(effect, made)
 
 
 _default = Services()

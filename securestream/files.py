@@ -81,8 +81,13 @@ def create_private(path: str | Path) -> bool:
     return True
 
 
-def open_private(path: str | Path) -> int:
+def open_private(path: str | Path, *, group_reads: bool = False, writable: bool = False) -> int:
     """Open a secret file for reading, after its checks; the checks look at what was opened, not at the name.
+
+    Args:
+        path: the file.
+        group_reads: let the file be readable by its group, as keytabs of services are.
+        writable: open it for writing, too, as locks need it.
 
     Returns:
         A descriptor, the caller's to close.
@@ -92,7 +97,7 @@ def open_private(path: str | Path) -> int:
         FileNotFoundError: there is none.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _COMMON | _NONBLOCK)
+        descriptor = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | _COMMON | _NONBLOCK)
     except FileNotFoundError:
         raise
     except OSError:
@@ -100,7 +105,7 @@ def open_private(path: str | Path) -> int:
             raise _is_link(path) from None
         raise
     try:
-        _check(path, os.fstat(descriptor))
+        _check(path, os.fstat(descriptor), group_reads=group_reads)
         if not _NOFOLLOW:
             _check_no_link(path, descriptor)
     except BaseException:  # the descriptor is nobody's if a check refuses
@@ -109,14 +114,14 @@ def open_private(path: str | Path) -> int:
     return descriptor
 
 
-def read_private(path: str | Path, *, largest: int = LARGEST) -> bytes:
+def read_private(path: str | Path, *, largest: int = LARGEST, group_reads: bool = False) -> bytes:
     """The octets of a secret file, after the checks of `open_private`.
 
     Raises:
         UnsafeFile: as `open_private`; or it has more than `largest` octets.
         FileNotFoundError: there is none.
     """
-    with open(open_private(path), "rb") as file:
+    with open(open_private(path, group_reads=group_reads), "rb") as file:
         data = file.read(largest + 1)
     if len(data) > largest:
         raise UnsafeFile(f"{path} has more than {largest} octets: is it the right file?")
@@ -162,13 +167,15 @@ def from_environment(name: str) -> str | None:
     return os.environ.get(name)
 
 
-def _check(path: str | Path, found: os.stat_result) -> None:
+def _check(path: str | Path, found: os.stat_result, *, group_reads: bool) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise UnsafeFile(f"{path} is no plain file: name another, or remove what is there")
     _check_owner(path, found)
-    if _HAS_OWNERS and found.st_mode & _OTHERS:
+    forbidden = _OTHERS & ~stat.S_IRGRP if group_reads else _OTHERS
+    if _HAS_OWNERS and found.st_mode & forbidden:
+        mode = 640 if group_reads else 600
         raise UnsafeFile(
-            f"{path} is open to others, so its secrets may be known: change them, and run chmod 600 {path}"
+            f"{path} is open to others, so its secrets may be known: change them, and run chmod {mode} {path}"
         )
 
 

@@ -31,12 +31,18 @@ class LoadKeytab(Effect[tuple[KeytabEntry, ...]]):
     """The keys of a `Keytab` credential (`None`: the default keytab of `config`).
 
     Its performer raises `NoCredentials` where there is none or it is unreadable.
+
+    Args:
+        credential: the keytab.
+        config: names the default one.
+        initiating: the default is the client's keytab (``KRB5_CLIENT_KTNAME``), where there is one.
     """
 
     performer = "securestream_providers.kerberos.performers:keytab_performer"
 
     credential: Credential | None
     config: Krb5Config
+    initiating: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,7 +53,7 @@ class RecallTickets(Effect[TicketCache | None]):
     `RememberTickets` kept in memory.
     """
 
-    performer = "securestream_providers.kerberos.performers:recall_performer"
+    performer = "securestream_providers.kerberos.performers:tickets_performer"
 
     credential: Credential | None
     config: Krb5Config
@@ -57,7 +63,7 @@ class RecallTickets(Effect[TicketCache | None]):
 class RememberTickets(Effect[None]):
     """Keep tickets that were fetched for a credential: in its cache file, or in memory while the credential lives."""
 
-    performer = "securestream_providers.kerberos.performers:remember_performer"
+    performer = "securestream_providers.kerberos.performers:tickets_performer"
 
     credential: Credential | None
     config: Krb5Config
