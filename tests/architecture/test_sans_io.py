@@ -26,6 +26,9 @@ EDGES = {
     "securestream/streams/*": "sockets, locks, event loops",
     "securestream/records/*": "TLS engines: OpenSSL has clock and randomness of its own; `import ssl` imports socket",
     "securestream/cli/*": "the command line",
+    "providers/*/kerberos/kdc/server.py": "a KDC's sockets",
+    "providers/*/kerberos/kdc/embedded.py": "a KDC inside a program, with its sockets",
+    "providers/*/kerberos/kdc/database_*.py": "stores of principals",
     "providers/*/performers.py": "performs a mechanism's own effects",
 }
 
@@ -43,6 +46,10 @@ LAZY = {
         "securestream/credentials.py",
         "securestream.services",
     ): "conveniences that make an account store, called by users",
+    (
+        "providers/securestream_providers/kerberos/__init__.py",
+        "securestream_providers.kerberos.kdc.embedded",
+    ): "the embedded KDC, loaded when it is named",
 }
 """What a pure file imports while a function runs, and why that is no protocol."""
 
