@@ -12,20 +12,27 @@ from typing import Any
 VECTORS = "vectors of"
 """Property: the file of a vector that the test recomputed."""
 
+LEFT_OUT = "vectors left out of"
+"""Property: file, vector and reason of one that is not recomputed."""
+
 MUTATIONS = "mutations"
 """Property: the line of a mutation run."""
 
 
 def vector_lines(stats: Mapping[str, Sequence[Any]]) -> Iterator[str]:
-    """One line for each file of vectors: how many were run, passed, failed.
+    """One line for each file of vectors: how many were run, passed, failed; then those left out, with the reason.
 
     Args:
         stats: the reports of the run by outcome, as pytest's terminal reporter keeps them.
     """
     passed = Counter(_values(stats.get("passed", ()), VECTORS))
     failed = Counter(_values(stats.get("failed", ()), VECTORS))
-    for file in sorted(passed | failed):
-        yield f"{file}: {passed[file] + failed[file]} run, {passed[file]} passed, {failed[file]} failed, 0 skipped"
+    reasons = sorted(set(_values(stats.get("passed", ()), LEFT_OUT)))
+    skipped = Counter(reason.split(":")[0] for reason in reasons)
+    for file in sorted(passed | failed | skipped):
+        counts = f"{passed[file] + failed[file]} run, {passed[file]} passed, {failed[file]} failed"
+        yield f"{file}: {counts}, {skipped[file]} skipped"
+    yield from (f"  skipped: {reason}" for reason in reasons)
 
 
 def mutation_lines(stats: Mapping[str, Sequence[Any]]) -> Iterator[str]:

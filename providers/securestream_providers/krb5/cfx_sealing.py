@@ -283,6 +283,7 @@ class Unsealer:
         with memoryview(token) as source, memoryview(buffer) as view:
             found = self._decrypt_into(source, start, trailer, view)
         _give_back(buffer)
+        del buffer, view  # most of what it holds may be genuine
         if found is None:
             raise altered()
         return found
