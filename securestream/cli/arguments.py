@@ -48,6 +48,15 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _host(text: str) -> str:
+    """``HOST`` or ``HOST:PORT``, as it was written; IPv6 in brackets."""
+    if ":" in text and not (text.startswith("[") and text.endswith("]")):
+        Address.parse(text)
+    elif not text.strip("[]"):
+        raise UsageError("a host needs a name")
+    return text
+
+
 _address = _typed(Address.parse)
 
 
@@ -137,6 +146,17 @@ def _channel(command: argparse.ArgumentParser) -> None:
     command.add_argument("--certificate", metavar="FILE", help="own certificate with its chain, PEM (schannel)")
     command.add_argument("--key", metavar="FILE", help="its private key, PEM (if not in the same file)")
     command.add_argument("--password-file", metavar="FILE", help="holds the password, or that of an encrypted --key")
+    group = command.add_argument_group("tickets (kerberos)")
+    group.add_argument("--keytab", metavar="FILE", help="the keys of a service, or of --user, in MIT's format")
+    group.add_argument("--ccache", metavar="NAME", help="tickets: FILE:, DIR: or the path of a file")
+    group.add_argument("--realm", metavar="REALM", help="of names without one, instead of krb5.conf's default_realm")
+    group.add_argument(
+        "--kdc",
+        action="append",
+        type=_typed(_host),
+        metavar="HOST[:PORT]",
+        help="of --realm, instead of krb5.conf's; may be repeated",
+    )
     reporting(command)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from securestream.ambient import system_options
 from securestream.cli.passwords import read_password
-from securestream.credentials import Accounts, Certificate, Credential, Password
+from securestream.credentials import Accounts, Certificate, Credential, CredentialCache, Keytab, Password
+from securestream.drive import respond_blocking
 from securestream.errors import UsageError
 from securestream.machine import HandshakeMachine
 from securestream.options import Protection, Role
-from securestream.provider import Capability, SecurityPackage
+from securestream.provider import Capability, SecurityPackage, Unusable
 from securestream.redaction import Secret
 from securestream.registry import Registry
 
@@ -47,6 +48,10 @@ def package_of(asked: Namespace, role: Role, registry: Registry | None = None) -
             arguments["client_certificates"] = ("--ca", "required")
     if role is Role.ACCEPTOR and asked.ntlm_mic != "required":
         arguments["mic"] = ("--ntlm-mic", asked.ntlm_mic)
+    if asked.realm is not None:
+        arguments["realm"] = ("--realm", asked.realm)
+    if asked.kdc:
+        arguments["kdc"] = ("--kdc", tuple(asked.kdc))
     if is_record_package(package):
         _check_record_arguments(asked)
     elif asked.framing == "raw":
@@ -75,47 +80,65 @@ def level_of(asked: Namespace) -> Protection:
 
 
 def server_credential(asked: Namespace) -> Credential | None:
-    """The account store or the certificate with which a server verifies or proves.
+    """The account store, the keytab, the tickets or the certificate with which a server verifies or proves.
 
     Raises:
-        UsageError: both were given, or what was given is not there.
+        UsageError: several were given, or what was given is not there.
     """
+    _check_one(asked, "accounts", "certificate", "keytab", "ccache", why="a listener runs one package")
     if asked.accounts is not None:
-        if asked.certificate is not None:
-            raise UsageError("give --accounts or --certificate, not both: a listener runs one package")
         if asked.accounts.startswith(SMBPASSWD):
             return Accounts.smbpasswd(asked.accounts.removeprefix(SMBPASSWD))
         from securestream.cli.accounts import open_store
 
         return Accounts(open_store(asked.accounts))
+    if asked.keytab is not None:
+        return Keytab(asked.keytab)
+    if asked.ccache is not None:
+        return CredentialCache(asked.ccache)
     return _certificate(asked)
 
 
 def client_credential(asked: Namespace) -> Credential | None:
-    """The password or the certificate with which a client proves who it is; `None` for the package's default.
+    """The password, the key, the tickets or the certificate with which a client proves who it is.
+
+    Returns:
+        `None` for the package's default.
 
     Raises:
-        UsageError: both were given, or there is no password.
+        UsageError: several were given, or there is no password.
     """
+    _check_one(asked, "user", "certificate", "ccache", why="each says by itself who you are")
+    _check_one(asked, "keytab", "certificate", "ccache", why="each says by itself who you are")
+    if asked.keytab is not None:
+        return Keytab(asked.keytab, principal=asked.user)
+    if asked.ccache is not None:
+        return CredentialCache(asked.ccache)
     if asked.user is None:
         return _certificate(asked)
-    if asked.certificate is not None:
-        raise UsageError("give --user or --certificate, not both")
     return Password(asked.user, read_password(asked.user, asked.password_file))
+
+
+def _check_one(asked: Namespace, *names: str, why: str) -> None:
+    """Refuse two options of which each stands for itself."""
+    given = [f"--{name}" for name in names if getattr(asked, name) is not None]
+    if len(given) > 1:
+        raise UsageError(f"give {given[0]} or {given[1]}, not both: {why}")
 
 
 def check_acceptor(package: SecurityPackage, credential: Credential | None) -> None:
     """Begin a handshake that nobody asked for, so that a store or a key that cannot be used is told of at the start.
+
+    What the handshake needs before the first token, such as the keys of a keytab, is got.
 
     Raises:
         UsageError: the package cannot use the credential.
         SecureStreamError, OSError: what else the first client would have met.
     """
     if unusable := package.usable(credential, Role.ACCEPTOR):
-        option = "--certificate FILE --key FILE" if is_record_package(package) else "--accounts FILE"
-        raise UsageError(f"{package.info.name} cannot serve so: {unusable.reason} ({option})")
+        raise UsageError(f"{package.info.name} cannot serve so: {_complaint(package, unusable, Role.ACCEPTOR)}")
     rehearsal = HandshakeMachine(package.accept(credential, system_options()))
-    rehearsal.step()
+    respond_blocking(rehearsal)
     rehearsal.close()
 
 
@@ -126,8 +149,22 @@ def check_initiator(package: SecurityPackage, credential: Credential | None) -> 
         UsageError: it cannot.
     """
     if unusable := package.usable(credential, Role.INITIATOR):
-        option = "--certificate FILE --key FILE" if is_record_package(package) else "--user NAME"
-        raise UsageError(f"{package.info.name} cannot connect so: {unusable.reason} ({option})")
+        raise UsageError(f"{package.info.name} cannot connect so: {_complaint(package, unusable, Role.INITIATOR)}")
+
+
+def _complaint(package: SecurityPackage, unusable: Unusable, role: Role) -> str:
+    """Why, and with which options it would be otherwise: the package itself is asked about each."""
+    known: dict[str, Credential] = {
+        "--certificate FILE --key FILE": Certificate("file"),
+        "--keytab FILE": Keytab("file"),
+        "--ccache NAME": CredentialCache("file"),
+    }
+    if role is Role.ACCEPTOR:
+        known["--accounts FILE"] = Accounts.memory()
+    else:
+        known["--user NAME"] = Password("name", "")
+    options = [option for option, credential in known.items() if package.usable(credential, role) is None]
+    return f"{unusable.reason} ({' or '.join(options)})" if options else unusable.reason
 
 
 def _certificate(asked: Namespace) -> Certificate | None:

@@ -25,14 +25,19 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    *arguments: str, stdin: bytes = b"", password: str | None = None, timeout: float = PATIENCE
+    *arguments: str,
+    stdin: bytes = b"",
+    password: str | None = None,
+    timeout: float = PATIENCE,
+    environ: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run one command to its end."""
+    secret = {} if password is None else {VARIABLE: password}
     return subprocess.run(
         [sys.executable, "-m", "securestream", *arguments],
         input=stdin,
         capture_output=True,
-        env=environment({} if password is None else {VARIABLE: password}),
+        env=environment({**secret, **(environ or {})}),
         timeout=timeout,
         check=False,
     )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from securestream.credentials import Accounts, Anonymous, Credential, NtHash, Password, find_form
+from securestream.credentials import (
+    Accounts,
+    Anonymous,
+    Certificate,
+    Credential,
+    CredentialCache,
+    Keytab,
+    NtHash,
+    Password,
+    find_form,
+)
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, TargetName, Unusable
 from securestream_providers.ntlm import acceptor, initiator
@@ -77,8 +87,8 @@ class Ntlm(Policy):
     def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
         """Why it cannot work with `credential` in `role`, or `None` when it can."""
         if role is Role.ACCEPTOR:
-            personal = find_form(credential, Password, NtHash) is not None and find_form(credential, Accounts) is None
-            if credential is None or personal:
+            others = find_form(credential, Password, NtHash, Certificate, Keytab, CredentialCache) is not None
+            if credential is None or (others and find_form(credential, Accounts) is None):
                 return Unusable("an NTLM acceptor needs an account store: give it a credential of type Accounts")
             return None
         if find_form(credential, Password, NtHash, Anonymous) is None:
