@@ -30,6 +30,7 @@ EDGES = {
     "providers/*/kerberos/kdc/embedded.py": "a KDC inside a program, with its sockets",
     "providers/*/kerberos/kdc/database_*.py": "stores of principals",
     "providers/*/performers.py": "performs a mechanism's own effects",
+    "providers/*/cli/*": "the commands that a provider brings",
 }
 
 BOUNDARIES = {
