@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Database:
         self._version = version
         self._create = create
         self._connection: sqlite3.Connection | None = None
+        self._closing: weakref.finalize[[], Database] | None = None
         self._inherited: list[sqlite3.Connection | None] = []
         self._lock = threading.Lock()
         with self.transaction():
@@ -53,14 +55,11 @@ class Database:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}>"
 
-    def __del__(self) -> None:
-        # a store lives as long as its program mostly, and nobody need close it; Python 3.13 warns of open connections
-        connection: sqlite3.Connection | None = getattr(self, "_connection", None)
-        if connection is not None:
-            connection.close()
-
     def discard(self) -> None:
         """In a forked child: forget the parent's connection, without closing it, and whoever held the lock."""
+        if self._closing is not None:
+            self._closing.detach()
+            self._closing = None
         self._inherited.append(self._connection)
         self._connection = None
         self._lock = threading.Lock()
@@ -68,9 +67,9 @@ class Database:
     def close(self) -> None:
         """Close the connection; the next use opens another."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            if self._closing is not None:
+                self._closing()
+            self._closing = self._connection = None
 
     @contextlib.contextmanager
     def reading(self) -> Generator[sqlite3.Connection]:
@@ -108,6 +107,9 @@ class Database:
                 connection.close()
                 raise
             self._connection = connection
+            # A store lives as long as its program mostly, and nobody need close it; Python 3.13 warns of connections
+            # that are collected open. A `__del__` would come too late where both are collected as parts of a cycle.
+            self._closing = weakref.finalize(self, connection.close)
         return self._connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
