@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.interop.peers import mit_kdc as mit
 from tests.interop.peers.accounts import DOMAIN, USER, ntlm_environment
 
 
@@ -34,3 +35,11 @@ def require() -> Callable[[ModuleType], str]:
         return str(peer.version())
 
     return required
+
+
+@pytest.fixture(scope="module")
+def mit_kdc(require: Callable[[ModuleType], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[mit.MitKdc]:
+    """A running, empty realm of MIT Kerberos with a password server; the tests of a module add their principals."""
+    require(mit)
+    with mit.MitKdc(tmp_path_factory.mktemp("mit"), kpasswd=True) as kdc:
+        yield kdc

@@ -12,10 +12,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 from tests.interop.peers import dotnet_setup
-from tests.interop.peers.places import DEBIAN_PACKAGES, PEERS, SYSTEM_PYTHON
+from tests.interop.peers.places import DEBIAN_PACKAGES, MIT_PACKAGES, PEERS, SAMBA_PACKAGES, SYSTEM_PYTHON
+
+NO_DAEMONS = "/usr/sbin/policy-rc.d"
+"""What dpkg asks before it starts a daemon; 101 says no."""
 
 
 class CannotInstall(Exception):
@@ -49,18 +53,47 @@ def _apt(packages: list[str]) -> None:
         raise CannotInstall(f"apt-get install {wanted}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     apt = [*prefix, "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
-        done = subprocess.run([*apt, *arguments], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CannotInstall(f"apt-get install {wanted} (it failed: {done.stderr.strip().splitlines()[-1:]})")
+    with _no_daemons(prefix):
+        for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+            done = subprocess.run([*apt, *arguments], env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise CannotInstall(f"apt-get install {wanted} (it failed: {done.stderr.strip().splitlines()[-1:]})")
+
+
+@contextmanager
+def _no_daemons(prefix: list[str]) -> Generator[None]:
+    """Keep dpkg from starting the daemons of what it installs: the tests start their own."""
+    if os.path.exists(NO_DAEMONS):
+        yield
+        return
+    subprocess.run([*prefix, "sh", "-c", f"printf '#!/bin/sh\\nexit 101\\n' >{NO_DAEMONS}"], check=False)
+    subprocess.run([*prefix, "chmod", "755", NO_DAEMONS], check=False)
+    try:
+        yield
+    finally:
+        subprocess.run([*prefix, "rm", "-f", NO_DAEMONS], check=False)
+
+
+def _wanted(packages: Sequence[str]) -> None:
+    if not shutil.which("dpkg-query"):
+        raise CannotInstall(f"a Debian 12 or a relative of it, for {', '.join(packages)}")
+    if missing := [package for package in packages if not _installed(package)]:
+        _apt(missing)
+
+
+def mit_kerberos() -> None:
+    """MIT's KDC, its administration server and its tools."""
+    _wanted(MIT_PACKAGES)
+
+
+def samba() -> None:
+    """Samba as a domain controller."""
+    _wanted(SAMBA_PACKAGES)
 
 
 def debian_packages() -> None:
     """What Debian packages: gss-ntlmssp with python-gssapi, OpenSSL, GnuTLS, curl."""
-    if not shutil.which("dpkg-query"):
-        raise CannotInstall("a Debian 12 or a relative of it, for gss-ntlmssp, python3-gssapi and gnutls-bin")
-    if missing := [package for package in DEBIAN_PACKAGES if not _installed(package)]:
-        _apt(missing)
+    _wanted(DEBIAN_PACKAGES)
     probe = subprocess.run([SYSTEM_PYTHON, "-I", "-c", "import gssapi"], capture_output=True, text=True, check=False)
     if probe.returncode:
         raise CannotInstall(f"python3-gssapi for {SYSTEM_PYTHON}")
@@ -85,7 +118,12 @@ def main(arguments: list[str]) -> int:
     failures = 0
     with open(PEERS / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        steps: tuple[tuple[str, Callable[[], None]], ...] = (("Debian packages", debian_packages), (".NET 8", dotnet))
+        steps: tuple[tuple[str, Callable[[], None]], ...] = (
+            ("Debian packages", debian_packages),
+            ("MIT Kerberos", mit_kerberos),
+            ("Samba", samba),
+            (".NET 8", dotnet),
+        )
         for name, step in steps:
             started = time.monotonic()
             try:

@@ -13,6 +13,11 @@ SYSTEM_PYTHON = Path("/usr/bin/python3")
 """Debian's own interpreter: its python3-gssapi is compiled for no other."""
 
 DEBIAN_PACKAGES = ("gss-ntlmssp", "python3-gssapi", "libgssapi-krb5-2", "libssl3", "openssl", "gnutls-bin", "curl")
+MIT_PACKAGES = ("krb5-kdc", "krb5-admin-server", "krb5-user")
+SAMBA_PACKAGES = (
+    *("samba", "samba-ad-dc", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules", "python3-samba"),
+    *("krb5-user", "iproute2", "mount", "util-linux", "hostname"),
+)
 
 DOTNET_VERSION = "8.0.15"
 DOTNET = PEERS / "dotnet"
