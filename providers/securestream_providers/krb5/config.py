@@ -32,13 +32,15 @@ class RealmConfig:
         kdcs: its KDCs, in order; empty leaves it to DNS SRV records.
         kpasswd_servers: its password servers; empty: the KDCs' hosts at port 464.
         http_anchors: PEM files of the authorities that KKDCP servers are verified with; empty: the system's.
-        settings: everything else of the realm's section, the last value of each.
+        settings: everything else of the realm's section, the first value of each.
+        auth_to_local: the rules that map principals to local accounts, as they are written.
     """
 
     kdcs: tuple[KdcAddress, ...] = ()
     kpasswd_servers: tuple[KdcAddress, ...] = ()
     http_anchors: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    auth_to_local: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,12 @@ class Krb5Config:
         udp_preference_limit: octets above which a request goes by TCP at once.
         default_ccache_name: of the default cache; empty for the built-in one.
         default_keytab_name: of the default keytab; empty for the built-in one.
-        settings: everything else of [libdefaults], the last value of each.
+        settings: everything else of [libdefaults], the first value of each.
+        tkt_etypes: what is asked of the authentication service (``default_tkt_enctypes``); empty: `permitted_etypes`.
+        tgs_etypes: likewise of the ticket-granting service (``default_tgs_enctypes``).
+        allow_weak_crypto: what the file says; it enables nothing by itself, since the package names weak types.
+        allow_rc4: likewise.
+        allow_des3: likewise.
     """
 
     default_realm: str = ""
@@ -84,3 +91,8 @@ class Krb5Config:
     default_ccache_name: str = ""
     default_keytab_name: str = ""
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    tkt_etypes: tuple[int, ...] = ()
+    tgs_etypes: tuple[int, ...] = ()
+    allow_weak_crypto: bool = False
+    allow_rc4: bool = False
+    allow_des3: bool = False
