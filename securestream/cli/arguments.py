@@ -48,12 +48,13 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _host(text: str) -> str:
-    """``HOST`` or ``HOST:PORT``, as it was written; IPv6 in brackets."""
-    if ":" in text and not (text.startswith("[") and text.endswith("]")):
-        Address.parse(text)
-    elif not text.strip("[]"):
-        raise UsageError("a host needs a name")
+def _kdc(text: str) -> str:
+    """``HOST``, ``HOST:PORT``, either behind ``tcp/`` or ``udp/``, or ``https://HOST/PATH``; as it was written."""
+    address = text.removeprefix("tcp/").removeprefix("udp/").removeprefix("https://").partition("/")[0]
+    if not address.strip("[]"):
+        raise UsageError(f"{text!r} is no address of a KDC: write HOST:PORT")
+    if ":" in address and not (address.startswith("[") and address.endswith("]")):
+        Address.parse(address)
     return text
 
 
@@ -153,9 +154,9 @@ def _channel(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--kdc",
         action="append",
-        type=_typed(_host),
+        type=_typed(_kdc),
         metavar="HOST[:PORT]",
-        help="of --realm, instead of krb5.conf's; may be repeated",
+        help="of --realm, instead of krb5.conf's; may be repeated; tcp/HOST and https://HOST/PATH say how to ask",
     )
     reporting(command)
 
@@ -188,6 +189,12 @@ def _serve(command: argparse.ArgumentParser) -> None:
         action="append",
         metavar="PRINCIPAL",
         help=r"admit only this peer, as it is printed (alice, CORP\alice); may be repeated",
+    )
+    command.add_argument(
+        "--service",
+        action="append",
+        metavar="NAME",
+        help="serve this name alone, CLASS or CLASS/HOST, instead of all in --keytab (kerberos); may be repeated",
     )
     command.add_argument(
         "--max-connections", type=_typed(_count), default=1024, metavar="N", help="at once (default %(default)s)"

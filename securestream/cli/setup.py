@@ -48,6 +48,8 @@ def package_of(asked: Namespace, role: Role, registry: Registry | None = None) -
             arguments["client_certificates"] = ("--ca", "required")
     if role is Role.ACCEPTOR and asked.ntlm_mic != "required":
         arguments["mic"] = ("--ntlm-mic", asked.ntlm_mic)
+    if role is Role.ACCEPTOR and asked.service:
+        arguments["served"] = ("--service", tuple(asked.service))
     if asked.realm is not None:
         arguments["realm"] = ("--realm", asked.realm)
     if asked.kdc:

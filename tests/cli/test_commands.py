@@ -106,6 +106,10 @@ def test_what_cannot_work_is_refused_in_one_sentence(
         ("serve", "9000", "--package", "ntlm", "--echo"),
         ("serve", "127.0.0.1:1", "--echo"),
         (*CONNECT, "ntlm", "--handshake-timeout", "nan"),
+        (*CONNECT, "kerberos", "--realm", "R", "--kdc", ""),
+        (*CONNECT, "kerberos", "--realm", "R", "--kdc", "tcp/"),
+        (*CONNECT, "kerberos", "--realm", "R", "--kdc", "kdc.example:port"),
+        (*CONNECT, "kerberos", "--realm", "R", "--kdc", "::1:88"),
         (*CONNECT, "ntlm", "--user", "alice", "--password", "hunter2"),
         (*CONNECT, "ntlm", "--user", "alice", "--pass", "hunter2"),
         ("accounts", "add", "alice", "hunter2", "--store", "x"),
@@ -160,6 +164,23 @@ def test_the_mic_of_ntlm_is_given_up_only_by_name(store: str) -> None:
         asked = parser().parse_args([*SERVE, "ntlm", "--echo", "--accounts", store, "--ntlm-mic", mic])
         assert getattr(package_of(asked, Role.ACCEPTOR), "mic") == mic  # noqa: B009  the protocol has no such attribute
     assert getattr(package_of(parser().parse_args([*SERVE, "ntlm", "--echo"]), Role.ACCEPTOR), "mic") == "required"  # noqa: B009  as above
+
+
+@pytest.mark.parametrize(
+    "kdc",
+    [
+        "kdc.example",
+        "kdc.example:88",
+        "[::1]",
+        "[::1]:88",
+        "tcp/kdc.example:88",
+        "udp/kdc.example",
+        "https://kdc.example/KdcProxy",
+    ],
+)
+def test_a_kdc_is_named_with_or_without_port_and_transport(kdc: str) -> None:
+    asked = parser().parse_args([*CONNECT, "kerberos", "--realm", "R", "--kdc", kdc, "--kdc", "other"])
+    assert asked.kdc == [kdc, "other"]
 
 
 def test_packages_are_found_by_their_entry_points(installed: None, capsys: pytest.CaptureFixture[str]) -> None:
