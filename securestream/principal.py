@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntFlag
 
 
 class NameType(Enum):
@@ -21,6 +21,49 @@ class NameType(Enum):
     """The mechanism did not authenticate this end, as NTLM does not authenticate the server."""
 
 
+class GroupAttributes(IntFlag):
+    """What a membership in a group is good for: SE_GROUP_... ([MS-PAC] 2.2.1)."""
+
+    MANDATORY = 0x1
+    ENABLED_BY_DEFAULT = 0x2
+    ENABLED = 0x4
+    OWNER = 0x8
+    USE_FOR_DENY_ONLY = 0x10
+    RESOURCE = 0x20000000
+
+
+class MembershipOrigin(Enum):
+    """Whose statement a membership is."""
+
+    DOMAIN = "the account's domain"
+    EXTRA = "another domain, or well-known"
+    RESOURCE = "the domain of the resource"
+
+
+@dataclass(frozen=True)
+class Membership:
+    """That a principal belongs to a group.
+
+    Args:
+        sid: the group's security identifier.
+        attributes: what it is good for.
+        origin: whose statement it is.
+    """
+
+    sid: str
+    attributes: GroupAttributes = (
+        GroupAttributes.MANDATORY | GroupAttributes.ENABLED_BY_DEFAULT | GroupAttributes.ENABLED
+    )
+    origin: MembershipOrigin = MembershipOrigin.DOMAIN
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether it may grant something; one that is for denial only may not."""
+        return (
+            bool(self.attributes & GroupAttributes.ENABLED) and not self.attributes & GroupAttributes.USE_FOR_DENY_ONLY
+        )
+
+
 @dataclass(frozen=True)
 class Principal:
     """An identity that was proved, with everything that makes it one.
@@ -34,8 +77,10 @@ class Principal:
         authority: who vouches for the name: a domain, a realm, an issuing CA. Empty for a local store.
         name_type: what kind of name it is.
         sid: the Windows security identifier, or `None`.
-        groups: SIDs of the groups it belongs to.
-        claims: further facts stated by the authority.
+        groups: SIDs of the groups it belongs to, as far as they may grant something.
+        claims: further facts stated by the authority; a fact with several values stands there once for each.
+        memberships: the groups with their attributes and origin, those that only deny included.
+        upn: the user principal name that the authority states, or `None`.
     """
 
     name: str
@@ -45,6 +90,12 @@ class Principal:
     sid: str | None = field(default=None, compare=False)
     groups: tuple[str, ...] = field(default=(), compare=False)
     claims: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+    memberships: tuple[Membership, ...] = field(default=(), compare=False, repr=False)
+    upn: str | None = field(default=None, compare=False)
+
+    def claimed(self, name: str) -> tuple[str, ...]:
+        """All values of a claim; empty where the authority does not state it."""
+        return tuple(value for claim, value in self.claims if claim == name)
 
     @property
     def is_anonymous(self) -> bool:
