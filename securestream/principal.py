@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag
+from typing import Final
 
 
 class NameType(Enum):
@@ -32,6 +33,10 @@ class GroupAttributes(IntFlag):
     RESOURCE = 0x20000000
 
 
+MEMBER: Final = GroupAttributes.MANDATORY | GroupAttributes.ENABLED_BY_DEFAULT | GroupAttributes.ENABLED
+"""The attributes of an ordinary membership."""
+
+
 class MembershipOrigin(Enum):
     """Whose statement a membership is."""
 
@@ -51,9 +56,7 @@ class Membership:
     """
 
     sid: str
-    attributes: GroupAttributes = (
-        GroupAttributes.MANDATORY | GroupAttributes.ENABLED_BY_DEFAULT | GroupAttributes.ENABLED
-    )
+    attributes: GroupAttributes = MEMBER
     origin: MembershipOrigin = MembershipOrigin.DOMAIN
 
     @property
