@@ -17,6 +17,7 @@ from benchmarks.report import report
 SECTIONS = {
     "ntlm-sealing": "benchmarks.ntlm:sealing",
     "ntlm-handshakes": "benchmarks.ntlm:handshakes",
+    "kerberos-sealing": "benchmarks.kerberos:sealing",
     "tls-handshakes": "benchmarks.tls:handshakes",
     "streams": "benchmarks.streams:bulk",
     "ping-pong": "benchmarks.streams:ping_pong",

@@ -1,4 +1,4 @@
-"""Starting gss-ntlmssp beside the run, where Debian's packages are there."""
+"""Starting gss-ntlmssp and MIT krb5 beside the run, where Debian's packages are there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,18 @@ _PYTHON = "/usr/bin/python3"
 _PROGRAM = Path(__file__).with_name("gss_ntlmssp.py")
 
 
-class GssNtlmssp:
-    """The process with gss-ntlmssp's two ends."""
+class GssPeer:
+    """A process with both ends of a mechanism of MIT's GSS-API.
 
-    def __init__(self) -> None:
-        environment = {**os.environ, **pairs.ntlm_environment()}
+    Args:
+        program: what it runs, with its arguments.
+        variables: what its environment has beside this one's.
+    """
+
+    def __init__(self, program: Sequence[str], variables: Mapping[str, str]) -> None:
+        environment = {**os.environ, **variables}
         self._process = subprocess.Popen(
-            [_PYTHON, "-I", str(_PROGRAM), rf"DOM\{pairs.USER}"],
+            [_PYTHON, "-I", *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -41,16 +47,16 @@ class GssNtlmssp:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise OSError("gss-ntlmssp ended")
+            raise OSError("the process with MIT's GSS-API ended")
         reply: dict[str, Any] = json.loads(line)
         return reply
 
 
 @functools.cache
-def gss_ntlmssp() -> GssNtlmssp | None:
+def gss_ntlmssp() -> GssPeer | None:
     """The process, or `None` where gss-ntlmssp or python3-gssapi is not installed."""
     try:
-        peer = GssNtlmssp()
+        peer = GssPeer([str(_PROGRAM), rf"DOM\{pairs.USER}"], pairs.ntlm_environment())
         peer.ask(do="handshake", times=1)
     except OSError:
         return None

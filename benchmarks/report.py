@@ -51,6 +51,8 @@ def _machine() -> list[tuple[str, str]]:
         except importlib.metadata.PackageNotFoundError:
             rows.append((name, "not installed"))
     rows.append(("gss-ntlmssp", _debian("gss-ntlmssp")))
+    rows.append(("MIT krb5", _debian("krb5-kdc")))
+    rows.append(("python-gssapi", _debian("python3-gssapi")))
     return rows
 
 
