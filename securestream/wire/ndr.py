@@ -41,10 +41,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntFlag
-from typing import Annotated, Any, ClassVar, Final, Self, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Self, cast, get_args, get_origin, get_type_hints
 
 from securestream.errors import MalformedMessage, UsageError
 from securestream.redaction import Redacted
+from securestream.wire._ndr_stream import (
+    HEADER_SIZE,
+    U32_STRUCT,
+    Reader,
+    Writer,
+    read_units,
+    text_of,
+    units_of,
+    write_units,
+)
 from securestream.wire.cursor import Buffer
 from securestream.wire.sids import MOST_SUB_AUTHORITIES, sid_from_octets, sid_to_octets
 
@@ -55,75 +65,6 @@ _COMMON_LENGTH: Final = 8
 _FILLER: Final = 0xCCCCCCCC
 _ALIGNMENT: Final = 8
 _MOST_DEPTH: Final = 16
-_FIRST_REFERENT: Final = 0x00020000  # Windows' numbers; any that is not zero means the same
-
-_U32 = struct.Struct("<I")
-_ARRAY = struct.Struct("<III")
-
-
-class Reader:
-    """Where reading stands. Alignment counts from the end of the headers, which are 16 octets."""
-
-    __slots__ = ("at", "depth", "end", "octets", "what")
-
-    def __init__(self, octets: bytes, end: int, what: str) -> None:
-        self.octets = octets
-        self.at = _HEADER.size
-        self.end = end
-        self.depth = 0
-        self.what = what
-
-    def due(self, size: int, alignment: int) -> int:
-        """The offset of the next `size` octets, which are then passed over.
-
-        Raises:
-            MalformedMessage: fewer are left.
-        """
-        start = -(-self.at // alignment) * alignment
-        if size > self.end - start:
-            raise MalformedMessage(f"{self.what}: {size} octets are due at offset {start}, {self.end} are there")
-        self.at = start + size
-        return start
-
-    def count(self) -> int:
-        """A 32-bit number."""
-        number: int = _U32.unpack_from(self.octets, self.due(4, 4))[0]
-        return number
-
-    def malformed(self, why: str) -> MalformedMessage:
-        """The error to raise."""
-        return MalformedMessage(f"{self.what}: {why}")
-
-
-class Writer:
-    """What was written so far."""
-
-    __slots__ = ("_referent", "octets")
-
-    def __init__(self) -> None:
-        self.octets = bytearray()
-        self._referent = _FIRST_REFERENT - 4
-
-    def align(self, alignment: int) -> None:
-        """Fill up to a boundary."""
-        self.octets += bytes(-len(self.octets) % alignment)
-
-    def referent(self) -> int:
-        """A fresh pointer."""
-        self._referent += 4
-        return self._referent
-
-    def put(self, code: struct.Struct, values: Sequence[Any], alignment: int) -> None:
-        """Values at a boundary.
-
-        Raises:
-            UsageError: one does not fit.
-        """
-        self.align(alignment)
-        try:
-            self.octets += code.pack(*values)
-        except struct.error:
-            raise UsageError(f"a value does not fit its NDR field: {code.format}") from None
 
 
 class Kind(ABC):
@@ -213,10 +154,10 @@ class UnicodeString(Kind):
     def read(self, values: Sequence[Any], reader: Reader, before: Mapping[str, Any]) -> Any:
         """The text."""
         length, _, referent = values
-        octets = _read_units(reader) if referent else b""
+        octets = read_units(reader) if referent else b""
         if len(octets) != length:
             raise reader.malformed(f"a string of {len(octets)} octets says {length}")
-        return _text(octets, reader)
+        return text_of(octets, reader)
 
     def fixed(self, value: Any, writer: Writer, owner: Any) -> Sequence[Any]:
         """Length, capacity, pointer."""
@@ -225,7 +166,7 @@ class UnicodeString(Kind):
 
     def deferred(self, value: Any, writer: Writer, owner: Any) -> None:
         """The conformant and varying array of its units."""
-        _write_units(_units(value), writer, self.spare // 2)
+        write_units(units_of(value), writer, self.spare // 2)
 
 
 class WideString(Kind):
@@ -238,10 +179,10 @@ class WideString(Kind):
         """The text without its terminator."""
         if not values[0]:
             return None
-        octets = _read_units(reader)
+        octets = read_units(reader)
         if octets[-2:] != b"\0\0":
             raise reader.malformed("a string does not end in a zero character")
-        return _text(octets[:-2], reader)
+        return text_of(octets[:-2], reader)
 
     def fixed(self, value: Any, writer: Writer, owner: Any) -> Sequence[Any]:
         """The pointer."""
@@ -250,7 +191,7 @@ class WideString(Kind):
     def deferred(self, value: Any, writer: Writer, owner: Any) -> None:
         """The conformant and varying array of its units."""
         if value is not None:
-            _write_units(_units(value) + b"\0\0", writer, 0)
+            write_units(units_of(value) + b"\0\0", writer, 0)
 
 
 class Sid(Kind):
@@ -278,7 +219,7 @@ class Sid(Kind):
         """The count of its numbers, then the SID."""
         if value is not None:
             octets = sid_to_octets(value)
-            writer.put(_U32, (octets[1],), 4)
+            writer.put(U32_STRUCT, (octets[1],), 4)
             writer.octets += octets
 
 
@@ -315,7 +256,7 @@ class Counted(Kind):
         """The conformant array."""
         if not value:
             return
-        writer.put(_U32, (len(value),), 4)
+        writer.put(U32_STRUCT, (len(value),), 4)
         if self._element is OCTET:
             writer.octets += value
         else:
@@ -374,12 +315,6 @@ SID = Sid()
 class Structure(Redacted):
     """Base of every declared NDR structure; see the module for how one is declared."""
 
-    _plan: ClassVar[_Plan | None] = None
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        cls._plan = None
-
     @classmethod
     def unpack(cls, octets: Buffer) -> Self:
         """Read a serialized structure with its headers ([MS-RPCE] 2.2.6.1, 2.2.6.2).
@@ -391,14 +326,14 @@ class Structure(Redacted):
             MalformedMessage: it is too short, in another byte order, or inconsistent.
         """
         whole = bytes(octets)
-        if len(whole) < _HEADER.size:
+        if len(whole) < HEADER_SIZE:
             raise MalformedMessage(f"{cls.__name__}: {len(whole)} octets are too few for an NDR header")
         version, order, common, _, length, _ = _HEADER.unpack_from(whole)
         if (version, order, common) != (_VERSION, _LITTLE_ENDIAN, _COMMON_LENGTH):
             raise MalformedMessage(f"{cls.__name__}: no little-endian NDR serialization of version 1")
-        if length > len(whole) - _HEADER.size:
-            raise MalformedMessage(f"{cls.__name__}: {length} octets are due and {len(whole) - _HEADER.size} there")
-        reader = Reader(whole, _HEADER.size + length, cls.__name__)
+        if length > len(whole) - HEADER_SIZE:
+            raise MalformedMessage(f"{cls.__name__}: {length} octets are due and {len(whole) - HEADER_SIZE} there")
+        reader = Reader(whole, HEADER_SIZE + length, cls.__name__)
         if not reader.count():
             raise reader.malformed("the structure is absent")
         (value,) = _read_array(cls, 1, reader)
@@ -413,43 +348,11 @@ class Structure(Redacted):
             UsageError: a value does not fit its field.
         """
         writer = Writer()
-        writer.put(_U32, (writer.referent(),), 4)
+        writer.put(U32_STRUCT, (writer.referent(),), 4)
         _write_array(type(self), (self,), writer)
         writer.align(_ALIGNMENT)
         body = bytes(writer.octets)
         return _HEADER.pack(_VERSION, _LITTLE_ENDIAN, _COMMON_LENGTH, _FILLER, len(body), 0) + body
-
-
-# --- strings ---------------------------------------------------------------------------------------------------------
-
-
-def _read_units(reader: Reader) -> bytes:
-    """The octets of a conformant and varying array of 16-bit units."""
-    most, offset, count = _ARRAY.unpack_from(reader.octets, reader.due(_ARRAY.size, 4))
-    if offset or count > most:
-        raise reader.malformed("the counts of a string are inconsistent")
-    start = reader.due(2 * count, 2)
-    return reader.octets[start : start + 2 * count]
-
-
-def _write_units(octets: bytes, writer: Writer, spare: int) -> None:
-    count = len(octets) // 2
-    writer.put(_ARRAY, (count + spare, 0, count), 4)
-    writer.octets += octets
-
-
-def _text(octets: bytes, reader: Reader) -> str:
-    try:
-        return octets.decode("utf-16-le")
-    except UnicodeDecodeError:
-        raise reader.malformed("a string is no UTF-16") from None
-
-
-def _units(text: str) -> bytes:
-    try:
-        return text.encode("utf-16-le")
-    except UnicodeEncodeError:
-        raise UsageError("a string for an NDR field holds half of a surrogate pair") from None
 
 
 # --- structures and arrays -------------------------------------------------------------------------------------------
@@ -474,6 +377,9 @@ class _Plan:
     alignment: int
     stride: int
     fields: tuple[_Field, ...]
+
+
+_PLANS: Final[dict[Kind | type[Structure], _Plan]] = {}
 
 
 def _read_array(element: Kind | type[Structure], count: int, reader: Reader) -> tuple[Any, ...]:
@@ -515,12 +421,14 @@ def _write_array(element: Kind | type[Structure], values: Sequence[Any], writer:
 
 
 def _plan_of(element: Kind | type[Structure]) -> _Plan:
-    if isinstance(element, Kind):
-        return _planned((_Field("", element, None, 0, len(element.items)),))
-    plan = element.__dict__.get("_plan")
+    plan = _PLANS.get(element)
     if plan is None:
-        plan = element._plan = _planned(_declared(element))
-    return cast("_Plan", plan)
+        if isinstance(element, Kind):
+            plan = _planned((_Field("", element, None, 0, len(element.items)),))
+        else:
+            plan = _planned(_declared(element))
+        _PLANS[element] = plan
+    return plan
 
 
 def _planned(found: tuple[_Field, ...]) -> _Plan:
@@ -542,7 +450,7 @@ def _declared(cls: type[Structure]) -> tuple[_Field, ...]:
         if not field.init:
             continue
         hint = hints[field.name]
-        marks = get_args(hint) if get_origin(hint) is Annotated else ()
+        marks: tuple[Any, ...] = get_args(hint) if get_origin(hint) is Annotated else ()
         kind = next((mark for mark in marks if isinstance(mark, Kind)), None)
         if kind is None:
             raise TypeError(f"{cls.__name__}.{field.name} says no layout: annotate it with one of ndr.U16 ...")
