@@ -1,4 +1,4 @@
-"""MIT's GSS-API, with gss-ntlmssp as a mechanism, one security context at a time, told what to do by JSON lines.
+"""MIT's GSS-API, with Kerberos and gss-ntlmssp, one security context at a time, told what to do by JSON lines.
 
 Runs under Debian's python3 with its python3-gssapi: it imports nothing of this project. Octets are hexadecimal. Each
 request {"do": ...} is answered by {"event": "reply", ...}, or by {"event": "refused", "major": ..., "message": ...}
@@ -18,6 +18,7 @@ gss: Any = importlib.import_module("gssapi.raw")
 
 MECHANISMS = {
     "ntlm": gss.OID.from_int_seq("1.3.6.1.4.1.311.2.2.10"),
+    "krb5": gss.MechType.kerberos,
     "spnego": gss.OID.from_int_seq("1.3.6.1.5.5.2"),
 }
 SESSION_KEY = gss.OID.from_int_seq("1.2.840.113554.1.2.2.5.5")  # GSS_C_INQ_SSPI_SESSION_KEY
@@ -31,24 +32,32 @@ class Peer:
 
     def __init__(self) -> None:
         self.context: Any = None
+        self.delegated: Any = None
         self.advance: Callable[[bytes | None], Any] = lambda token: None
 
     def initiate(self, request: Request) -> Reply:
-        """Begin as an initiator: user, password (or what NTLM_USER_FILE has), target, flags, bindings, mechanism."""
+        """Begin as an initiator: user, password (or what the environment has), target, flags, bindings, lifetime...
+
+        With "delegated" the credential is what the initiator of the context before has delegated.
+        """
         mechanism = MECHANISMS[request.get("mechanism", "ntlm")]
-        name = gss.import_name(request["user"].encode(), gss.NameType.user)
-        if (password := request.get("password")) is not None:
-            acquired = gss.acquire_cred_with_password(name, password.encode(), None, [mechanism], "initiate")
+        user = request.get("user")
+        name = None if user is None else gss.import_name(user.encode(), gss.NameType.user)
+        if request.get("delegated"):
+            credentials = self.delegated
+        elif (password := request.get("password")) is not None:
+            credentials = gss.acquire_cred_with_password(name, password.encode(), None, [mechanism], "initiate").creds
         else:
-            acquired = gss.acquire_cred(name, None, [mechanism], "initiate")
+            credentials = gss.acquire_cred(name, None, [mechanism], "initiate").creds
         target = gss.import_name(request["target"].encode(), gss.NameType.hostbased_service)
         flags = sum(gss.RequirementFlag[flag] for flag in request.get("flags", ()))
         bindings = self._bindings(request)
+        lifetime = request.get("lifetime")
         self.context = None
 
         def advance(token: bytes | None) -> Any:
             return gss.init_sec_context(
-                target, acquired.creds, self.context, mechanism, flags, channel_bindings=bindings, input_token=token
+                target, credentials, self.context, mechanism, flags, lifetime, bindings, token
             )
 
         self.advance = advance
@@ -62,7 +71,9 @@ class Peer:
         self.context = None
 
         def advance(token: bytes | None) -> Any:
-            return gss.accept_sec_context(token, acquired.creds, self.context, bindings)
+            result = gss.accept_sec_context(token, acquired.creds, self.context, bindings)
+            self.delegated = result.delegated_creds
+            return result
 
         self.advance = advance
         return {}
@@ -81,6 +92,8 @@ class Peer:
             "token": None if result.token is None else result.token.hex(),
             "complete": not result.more_steps,
             "flags": sorted(gss.RequirementFlag(flag).name for flag in result.flags),
+            "lifetime": result.lifetime,
+            "delegated": getattr(result, "delegated_creds", None) is not None,
         }
 
     def inquire(self, request: Request) -> Reply:
@@ -99,6 +112,51 @@ class Peer:
         """Open what the other end wrapped."""
         result = gss.unwrap(self.context, bytes.fromhex(request["token"]))
         return {"data": result.message.hex(), "encrypted": result.encrypted}
+
+    def wrap_iov(self, request: Request) -> Reply:
+        """Protect buffers, [[type, octets or null, for what is to be made]...]; give the octets of each."""
+        buffers = self._buffers(request)
+        gss.wrap_iov(self.context, buffers, request.get("encrypt", True))
+        return {"buffers": [(buffer.value or b"").hex() for buffer in buffers]}
+
+    def unwrap_iov(self, request: Request) -> Reply:
+        """Check and open buffers."""
+        buffers = self._buffers(request)
+        result = gss.unwrap_iov(self.context, buffers)
+        return {"buffers": [(buffer.value or b"").hex() for buffer in buffers], "encrypted": result.encrypted}
+
+    @staticmethod
+    def _buffers(request: Request) -> Any:
+        described = [
+            gss.IOVBuffer(gss.IOVBufferType[kind], octets is None, None if octets is None else bytes.fromhex(octets))
+            for kind, octets in request["buffers"]
+        ]
+        return gss.IOV(*described, std_layout=False)
+
+    def export(self, request: Request) -> Reply:
+        """Give the context away."""
+        octets = gss.export_sec_context(self.context)
+        self.context = None
+        return {"context": octets.hex()}
+
+    def revive(self, request: Request) -> Reply:
+        """Take over a context."""
+        self.context = gss.import_sec_context(bytes.fromhex(request["context"]))
+        return {}
+
+    def store(self, request: Request) -> Reply:
+        """Write what was delegated to a credential cache."""
+        gss.store_cred_into({b"ccache": request["ccache"].encode()}, self.delegated, usage="initiate", overwrite=True)
+        return {}
+
+    def attributes(self, request: Request) -> Reply:
+        """The attributes of the initiator's name: for Kerberos, the buffers of its PAC."""
+        name = gss.inquire_context(self.context, initiator_name=True, target_name=False).initiator_name
+        return {"attributes": sorted(attribute.decode() for attribute in gss.inquire_name(name).attrs)}
+
+    def lifetime(self, request: Request) -> Reply:
+        """Seconds that the context has left."""
+        return {"lifetime": gss.context_time(self.context)}
 
     def sign(self, request: Request) -> Reply:
         """Make a message integrity code."""

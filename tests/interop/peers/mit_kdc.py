@@ -118,6 +118,11 @@ class MitKdc(MitTools):
             self._choose_ports()
         raise ToolFailed(f"krb5kdc does not start: {(self.folder / 'daemons.log').read_text()[-1000:]}")
 
+    @property
+    def pid(self) -> int:
+        """The number of the running krb5kdc's process."""
+        return self._processes[0].pid
+
     def _daemon(self, *command: str) -> subprocess.Popen[bytes]:
         with open(self.folder / "daemons.log", "ab") as log:
             return subprocess.Popen(
