@@ -27,9 +27,11 @@ EDGES = {
     "securestream/records/*": "TLS engines: OpenSSL has clock and randomness of its own; `import ssl` imports socket",
     "securestream/cli/*": "the command line",
     "providers/*/kerberos/kdc/server.py": "a KDC's sockets",
+    "providers/*/kerberos/network/*": "asks KDCs by UDP, TCP and HTTPS",
     "providers/*/kerberos/kdc/embedded.py": "a KDC inside a program, with its sockets",
     "providers/*/kerberos/kdc/database_*.py": "stores of principals",
     "providers/*/performers.py": "performs a mechanism's own effects",
+    "providers/*/kerberos/storage/*": "configuration, keytabs and credential caches in files",
     "providers/*/cli/*": "the commands that a provider brings",
 }
 

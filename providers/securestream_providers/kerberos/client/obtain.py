@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from securestream.credentials import Credential, find_form
-from securestream.errors import NoCredentials
+from securestream.errors import NoCredentials, ServiceFailed
 from securestream.options import Options
 from securestream.provider import Effect, TargetName
 from securestream.redaction import Redacted
@@ -71,7 +72,7 @@ def obtain(
     known = yield from _known(settings, credential)
     if known.cache is not None:
         session.offset = timedelta(seconds=known.cache.kdc_offset)
-        session.fast_realms.update(_fast_realms(known.cache))
+        session.fast_realms.update(fast_realms_of(known.cache))
     tickets = () if known.cache is None else known.cache.tickets
     found = _find_service(session, tickets, server, known, second_ticket)
     tgt = _find_tgt(session, tickets, known.client)
@@ -100,7 +101,7 @@ def own_tgt(
     known = yield from _known(settings, credential)
     if known.cache is not None:
         session.offset = timedelta(seconds=known.cache.kdc_offset)
-        session.fast_realms.update(_fast_realms(known.cache))
+        session.fast_realms.update(fast_realms_of(known.cache))
     tgt = _find_tgt(session, () if known.cache is None else known.cache.tickets, known.client)
     fetched: list[CachedTicket] = []
     tgt = yield from _fresh_tgt(session, credential, known, tgt, fetched)
@@ -112,24 +113,24 @@ def own_tgt(
 def remember(
     session: Session, credential: Credential | None, client: KerberosName, tickets: Iterable[CachedTicket]
 ) -> Generator[Effect[Any], Any, None]:
-    """Have tickets kept for the next time; those that were given as `Tickets` are the caller's to keep."""
-    if find_form(credential, Tickets) is not None:
-        return
+    """Have tickets kept for the next time."""
     fast_realms = tuple((FAST_AVAILABLE, tgs_name(realm), b"yes") for realm in sorted(session.fast_realms))
-    yield from RememberTickets(
-        credential,
-        session.settings.config,
-        client,
-        tuple(tickets),
-        session.offset.total_seconds(),
-        fast_realms,
-    )
+    with contextlib.suppress(ServiceFailed):  # a cache that cannot be written costs the next time a request, no more
+        yield from RememberTickets(
+            credential,
+            session.settings.config,
+            client,
+            tuple(tickets),
+            session.offset.total_seconds(),
+            fast_realms,
+        )
 
 
 def _known(settings: ClientSettings, credential: Credential | None) -> Generator[Effect[Any], Any, _Known]:
     given = find_form(credential, Tickets)
     if given is not None:
-        return _Known(given.cache.client, None, given.cache)
+        recalled = yield from RecallTickets(credential, settings.config)
+        return _Known(given.cache.client, None, given.cache if recalled is None else recalled)
     logon = yield from long_term(credential, settings)
     cache = yield from RecallTickets(credential, settings.config)
     if logon is None:
@@ -137,7 +138,8 @@ def _known(settings: ClientSettings, credential: Credential | None) -> Generator
     return _Known(*logon, cache)
 
 
-def _fast_realms(cache: TicketCache) -> set[str]:
+def fast_realms_of(cache: TicketCache) -> set[str]:
+    """The realms whose KDC does FAST, as a cache remembers."""
     return {
         about.components[1]
         for name, about, value in cache.configuration
