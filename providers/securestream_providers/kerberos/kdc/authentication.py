@@ -134,8 +134,9 @@ def _issue(
         renew,
         asked.body.addresses or None,
     )
-    if pac_wanted(realm, asked):
-        part = with_pac(realm, part, client, server, ticket_key.key)
+    attributes = pac_wanted(realm, asked)
+    if attributes is not None:
+        part = with_pac(realm, part, client, server, ticket_key.key, attributes=attributes)
     padata = (key_information((reply,)), *(() if proved is None else proved.padata))
     sname = asked.body.sname or server.name.principal_name
     issue = Issue(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from securestream.errors import BadSignature
 from securestream.redaction import Redacted
 from securestream_providers.kerberos.kdc.header import second_ticket
-from securestream_providers.kerberos.kdc.pacs import Delegation, check_evidence
+from securestream_providers.kerberos.kdc.pacs import BY_SERVICE, Delegation, check_evidence
 from securestream_providers.kerberos.kdc.principals import KdcPrincipal
 from securestream_providers.kerberos.kdc.realm import Asked, Realm
 from securestream_providers.kerberos.kdc.refusals import Refused
@@ -35,11 +35,11 @@ class Impersonation(Redacted):
         account: the user's.
         name: as the ticket names the user.
         forwardable: whether the ticket may be.
-        pre_authenticated: whether the user authenticated to somebody.
         authtime: when; `None` with S4U2self: the service's own.
         evidence: with S4U2proxy, the user's ticket for the service.
         padata: of the reply.
         delegation: for the PAC.
+        asserted: who says that it is the user, for the PAC.
     """
 
     account: KdcPrincipal
@@ -49,6 +49,7 @@ class Impersonation(Redacted):
     evidence: EncTicketPart | None = None
     padata: tuple[PaData, ...] = ()
     delegation: Delegation | None = None
+    asserted: str = BY_SERVICE
 
     def flags(self, old: EncTicketPart, account: KdcPrincipal) -> TicketFlags:
         """The flags of the ticket."""
@@ -128,7 +129,7 @@ def _to_other(realm: Realm, asked: Asked, client: KdcPrincipal, target: KdcPrinc
     account = realm.database.find(user) if user.realm == realm.name else None
     if account is None:
         raise Refused(ErrorCode.C_PRINCIPAL_UNKNOWN)
-    chain = check_evidence(realm, evidence, account)  # its signature says that the flag is ours (CVE-2020-17049)
+    shown = check_evidence(realm, evidence, account)  # its signature says that the flag is ours (CVE-2020-17049)
     if not evidence.part.flags & TicketFlags.FORWARDABLE:
         raise Refused(ErrorCode.BADOPTION, "the user's ticket is not forwardable")
     if account.not_delegated:
@@ -136,9 +137,17 @@ def _to_other(realm: Realm, asked: Asked, client: KdcPrincipal, target: KdcPrinc
     if not _allowed(asked, client, target):
         raise Refused(ErrorCode.BADOPTION, "this service may not ask for that one in a user's name")
     asker = _text(client)
-    delegation = Delegation(_text(target), (*chain, f"{asker}@{realm.name}"))
+    delegation = Delegation(_text(target), (*shown.services, f"{asker}@{realm.name}"))
     forwardable = bool(asked.options & KdcOptions.FORWARDABLE)
-    return Impersonation(account, user, forwardable, evidence.part.authtime, evidence.part, delegation=delegation)
+    return Impersonation(
+        account,
+        user,
+        forwardable,
+        evidence.part.authtime,
+        evidence.part,
+        delegation=delegation,
+        asserted=shown.asserted,
+    )
 
 
 def _allowed(asked: Asked, client: KdcPrincipal, target: KdcPrincipal) -> bool:

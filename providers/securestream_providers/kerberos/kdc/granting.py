@@ -80,8 +80,10 @@ def grant(realm: Realm, header: Header, asked: Asked) -> bytes:
     if user is not None:
         if user.account.disabled:
             raise Refused(ErrorCode.CLIENT_REVOKED)
-        part = with_pac(realm, part, user.account, target.account, target.key, delegation=user.delegation)
-    elif pac and client is not None and not options & _AGAIN:
+        part = with_pac(
+            realm, part, user.account, target.account, target.key, delegation=user.delegation, asserted=user.asserted
+        )
+    elif pac and client is not None:
         part = with_pac(realm, part, client, target.account, target.key)
     issue = Issue(
         part,

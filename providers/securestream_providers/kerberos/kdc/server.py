@@ -308,8 +308,8 @@ def _content_length(head: bytes) -> int | None:
 
 
 def _host(stream: SocketStream, attribute: Any) -> str:
-    address = stream.extra(attribute, "")
-    return str(address[0]) if isinstance(address, tuple) else str(address)
+    address: Any = stream.extra(attribute, "")
+    return address if isinstance(address, str) else str(address[0])
 
 
 def _local_address(bound: str, peer: str) -> str:
