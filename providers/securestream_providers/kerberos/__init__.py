@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from securestream_providers.kerberos.context import KerberosContext
+from securestream_providers.kerberos.credentials import Tickets
+from securestream_providers.kerberos.package import Kerberos
+
 if TYPE_CHECKING:
     from securestream_providers.kerberos.kdc.embedded import EmbeddedKdc
 
-__all__ = ["EmbeddedKdc"]
+__all__ = ["EmbeddedKdc", "Kerberos", "KerberosContext", "Tickets"]
 
 
 def __getattr__(name: str) -> Any:

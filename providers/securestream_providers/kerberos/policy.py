@@ -1,0 +1,217 @@
+"""What a Kerberos end is configured with, allows and refuses: the arguments of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, cast
+
+from securestream.credentials import Credential, Keytab, find_form
+from securestream.errors import UsageError
+from securestream.options import ContextFlags, Options
+from securestream.provider import Effect
+from securestream_providers.kerberos.client import ClientSettings
+from securestream_providers.kerberos.effects import LoadConfiguration
+from securestream_providers.krb5.config import KdcAddress, Krb5Config, RealmConfig
+from securestream_providers.krb5.gss_checksum import GssFlag
+from securestream_providers.krb5.names import KerberosName
+from securestream_providers.krb5.numbers import EncryptionType
+from securestream_providers.krb5.tickets import CachedTicket, KeytabEntry
+
+WEAK: Final = {"rc4-hmac": EncryptionType.RC4_HMAC, "des3-cbc-sha1-kd": EncryptionType.DES3_CBC_SHA1_KD}
+"""Encryption types that are used only where they are allowed by name."""
+STRONG: Final = frozenset(EncryptionType) - frozenset(WEAK.values())
+_PRIVATE: Final = frozenset(("krbtgt", "kadmin"))
+"""First components of principals whose keys open tickets that are never for an application (SECURITY 15)."""
+
+GSS_FLAGS: Final = (
+    (ContextFlags.MUTUAL, GssFlag.MUTUAL),
+    (ContextFlags.REPLAY, GssFlag.REPLAY),
+    (ContextFlags.SEQUENCE, GssFlag.SEQUENCE),
+    (ContextFlags.CONFIDENTIALITY, GssFlag.CONFIDENTIALITY),
+    (ContextFlags.INTEGRITY, GssFlag.INTEGRITY),
+    (ContextFlags.DCE_STYLE, GssFlag.DCE_STYLE),
+    (ContextFlags.IDENTIFY, GssFlag.IDENTIFY),
+    (ContextFlags.EXTENDED_ERROR, GssFlag.EXTENDED_ERROR),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The arguments of `Kerberos`, which documents them, and what follows from them."""
+
+    config: Krb5Config | None = None
+    realm: str | None = None
+    kdc: str | tuple[str, ...] | None = None
+    weak: frozenset[str] | Iterable[str] = ()
+    served: tuple[str, ...] = ()
+    ignore_case: bool = True
+    pac: Literal["checked", "required"] = "checked"
+    checksum: Literal["required", "optional"] = "required"
+    delegation: Literal["trusted", "always"] = "trusted"
+    canonicalize: bool | None = None
+    enterprise: bool = False
+    armor: CachedTicket | None = None
+    armor_policy: Literal["required", "offered"] = "required"
+    allow_anonymous: bool = False
+    _kept: dict[str, Any] = field(default_factory=dict[str, Any], init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        weak = frozenset((self.weak,) if isinstance(self.weak, str) else self.weak)
+        if unknown := weak - WEAK.keys():
+            raise UsageError(f"weak takes some of {', '.join(WEAK)}, not {', '.join(sorted(unknown))}")
+        object.__setattr__(self, "weak", weak)
+        if self.kdc is not None and self.realm is None:
+            raise UsageError("kdc= says where the KDCs of a realm are: give realm=, too")
+
+    # --- configuration -----------------------------------------------------------------------------------------------
+
+    def configuration(self) -> Generator[Effect[Any], Any, Krb5Config]:
+        """The configuration: the one given, or the system's; in it realm and KDC as given."""
+        config = self.config
+        if config is None:
+            config = yield from LoadConfiguration()
+        if self.realm is None:
+            return config
+        kept = self._kept.get("config")
+        if kept is None or kept[0] is not config:
+            kept = self._kept["config"] = (config, self._with_realm(config, self.realm))
+        return cast("Krb5Config", kept[1])
+
+    def _with_realm(self, config: Krb5Config, realm: str) -> Krb5Config:
+        given = (self.kdc,) if isinstance(self.kdc, str) else self.kdc or ()
+        if not given:
+            return replace(config, default_realm=realm)
+        known = config.realms.get(realm, RealmConfig())
+        changed = replace(known, kdcs=tuple(_address(text) for text in given))
+        return replace(config, default_realm=realm, realms={**config.realms, realm: changed})
+
+    def etypes(self, config: Krb5Config) -> tuple[int, ...]:
+        """The encryption types that are allowed, the preferred first."""
+        allowed = STRONG | {WEAK[name] for name in self.weak}
+        named = tuple(etype for etype in config.permitted_etypes if etype in allowed)
+        return named + tuple(WEAK[name] for name in sorted(self.weak) if WEAK[name] not in named)
+
+    def settings(self, config: Krb5Config) -> ClientSettings:
+        """How KDCs are asked."""
+        kept = self._kept.get("settings")
+        if kept is None or kept[0] is not config:
+            settings = ClientSettings(
+                config,
+                etypes=self.etypes(config),
+                canonicalize=self.canonicalize,
+                enterprise=self.enterprise,
+                armor=self.armor,
+                armor_policy=self.armor_policy,
+            )
+            kept = self._kept["settings"] = (config, settings)
+        return cast("ClientSettings", kept[1])
+
+    # --- what an acceptor serves -------------------------------------------------------------------------------------
+
+    def serves(self, name: KerberosName) -> bool:
+        """Whether an acceptor answers to a principal (SECURITY 15); what is in its keytab is asked elsewhere."""
+        if len(name.components) < 2 or name.components[0] in _PRIVATE:
+            return False
+        return not self.served or any(self._matches(KerberosName.parse(text), name) for text in self.served)
+
+    def _matches(self, served: KerberosName, name: KerberosName) -> bool:
+        if served.realm and served.realm != name.realm:
+            return False
+        own = served.components
+        return self.folded(own) == self.folded(name.components[: len(own)]) and len(own) in (1, len(name.components))
+
+    def folded(self, components: tuple[str, ...]) -> tuple[str, ...]:
+        """Components for comparison: .NET asks for ``HOST/name``, and hosts are written in any case."""
+        return tuple(part.casefold() for part in components) if self.ignore_case else components
+
+    def keys(self, entries: tuple[KeytabEntry, ...], credential: Credential | None) -> ServiceKeys:
+        """The keys that an acceptor serves with, in order; kept as long as the keytab is the same."""
+        kept = self._kept.get("keys")
+        if kept is None or kept[0] is not entries or kept[1] is not credential:
+            form = find_form(credential, Keytab)
+            own = form.principal if form is not None else None
+            only = None if own is None else KerberosName.parse(own)
+            chosen = [entry for entry in entries if self.serves(entry.principal)]
+            if only is not None:
+                chosen = [entry for entry in chosen if self._matches(only, entry.principal)]
+            kept = self._kept["keys"] = (entries, credential, ServiceKeys(self, tuple(chosen)))
+        return cast("ServiceKeys", kept[2])
+
+
+class ServiceKeys:
+    """The keys of an acceptor, found by the name in a ticket.
+
+    Args:
+        policy: says how names are compared.
+        entries: those that are served.
+    """
+
+    __slots__ = ("_by_name", "_policy", "entries")
+
+    def __init__(self, policy: Policy, entries: tuple[KeytabEntry, ...]) -> None:
+        self._policy = policy
+        self.entries = entries
+        self._by_name: dict[tuple[str, tuple[str, ...]], list[KeytabEntry]] = {}
+        for entry in entries:
+            self._by_name.setdefault(self._index(entry.principal), []).append(entry)
+
+    def _index(self, name: KerberosName) -> tuple[str, tuple[str, ...]]:
+        return name.realm, self._policy.folded(name.components)
+
+    def of(self, name: KerberosName) -> list[KeytabEntry] | None:
+        """The keys of a principal, `None` where it is not served.
+
+        A name that was served explicitly and has no keys of its own is an alias: any key of its realm may fit.
+        """
+        found = self._by_name.get(self._index(name))
+        if found is not None:
+            return found
+        if self._policy.served and self._policy.serves(name):
+            return [entry for entry in self.entries if entry.principal.realm == name.realm]
+        return None
+
+
+def gss_flags(flags: ContextFlags) -> int:
+    """Flags as an authenticator's checksum carries them."""
+    return sum(octets for flag, octets in GSS_FLAGS if flag in flags)
+
+
+def context_flags(flags: int) -> ContextFlags:
+    """Flags of an authenticator's checksum; delegation is shown by what came."""
+    found = ContextFlags.NONE
+    for flag, octets in GSS_FLAGS:
+        if flags & octets:
+            found |= flag
+    return found
+
+
+def lifetime_end(end: datetime, options: Options) -> datetime:
+    """Until when a context lives: its ticket's end, with the skew that clocks are allowed."""
+    return end + max(options.max_skew, timedelta(0))
+
+
+def _address(text: str) -> KdcAddress:
+    """``host``, ``host:port``, ``tcp/host:port``, ``udp/host``, ``https://host/path``, ``[::1]:88``."""
+    transport = "any"
+    for prefix in ("tcp/", "udp/"):
+        if text.startswith(prefix):
+            transport, text = prefix[:-1], text[len(prefix) :]
+    path, port = "", 88
+    if text.startswith("https://"):
+        transport, port = "https", 443
+        text, separator, rest = text.removeprefix("https://").partition("/")
+        path = separator + rest
+    host = text
+    if text.startswith("["):
+        host, _, after = text[1:].partition("]")
+        number = after.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, number = text.partition(":")
+    else:
+        number = ""
+    try:
+        return KdcAddress(host, int(number) if number else port, transport, path)
+    except ValueError:
+        raise UsageError(f"{text!r} is no address of a KDC: give host:port") from None
