@@ -18,6 +18,7 @@ SECTIONS = {
     "ntlm-sealing": "benchmarks.ntlm:sealing",
     "ntlm-handshakes": "benchmarks.ntlm:handshakes",
     "kerberos-sealing": "benchmarks.kerberos:sealing",
+    "kdc": "benchmarks.kdc:requests",
     "tls-handshakes": "benchmarks.tls:handshakes",
     "streams": "benchmarks.streams:bulk",
     "ping-pong": "benchmarks.streams:ping_pong",
