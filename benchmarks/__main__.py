@@ -18,6 +18,7 @@ SECTIONS = {
     "ntlm-sealing": "benchmarks.ntlm:sealing",
     "ntlm-handshakes": "benchmarks.ntlm:handshakes",
     "kerberos-sealing": "benchmarks.kerberos:sealing",
+    "kerberos-handshakes": "benchmarks.kerberos_handshakes:handshakes",
     "kdc": "benchmarks.kdc:requests",
     "tls-handshakes": "benchmarks.tls:handshakes",
     "streams": "benchmarks.streams:bulk",

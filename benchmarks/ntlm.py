@@ -129,7 +129,7 @@ def sealing(effort: Effort) -> Section:
     return section
 
 
-class _Sides:
+class Sides:
     """The CPU time of the two sides of handshakes."""
 
     def __init__(self) -> None:
@@ -137,8 +137,8 @@ class _Sides:
         self.acceptor = 0.0
 
 
-def _our_handshakes(setting: pairs.NtlmSetting, times: int) -> _Sides:
-    sides, clock, services = _Sides(), time.thread_time, setting.services
+def _our_handshakes(setting: pairs.NtlmSetting, times: int) -> Sides:
+    sides, clock, services = Sides(), time.thread_time, setting.services
     for _ in range(times):
         a = clock()
         client = setting.client()
@@ -157,8 +157,8 @@ def _our_handshakes(setting: pairs.NtlmSetting, times: int) -> _Sides:
     return sides
 
 
-def _their_handshakes(times: int) -> _Sides:
-    sides, clock = _Sides(), time.thread_time
+def _their_handshakes(times: int) -> Sides:
+    sides, clock = Sides(), time.thread_time
     for _ in range(times):
         a = clock()
         client = pairs.spnego_client()
@@ -182,18 +182,18 @@ def handshakes(effort: Effort) -> Section:
     setting = pairs.NtlmSetting()
     peer = gss_ntlmssp()
 
-    def gss(times: int) -> _Sides:
+    def gss(times: int) -> Sides:
         assert peer is not None
-        reply, sides = peer.ask(do="handshake", times=times), _Sides()
+        reply, sides = peer.ask(do="handshake", times=times), Sides()
         sides.initiator, sides.acceptor = reply["initiator"], reply["acceptor"]
         return sides
 
-    runs: dict[str, Callable[[int], _Sides]] = {OURS: lambda times: _our_handshakes(setting, times)}
+    runs: dict[str, Callable[[int], Sides]] = {OURS: lambda times: _our_handshakes(setting, times)}
     runs[SPNEGO] = _their_handshakes
     if peer is not None:
         runs[GSS] = gss
 
-    halves: dict[str, list[_Sides]] = {name: [] for name in runs}
+    halves: dict[str, list[Sides]] = {name: [] for name in runs}
     counts = dict.fromkeys(runs, 0)
 
     def timed(name: str) -> Timed:
