@@ -95,11 +95,8 @@ def set_password(
         NotAuthorized: the server refuses it, and says why.
         NoAuthority: no server answers.
     """
-    data = ChangePasswdData(
-        new_password.reveal().encode(),
-        None if target is None else target.principal_name,
-        None if target is None else target.realm,
-    )
+    whose = ticket.client if target is None else target  # said in any case: MIT's server (1.20) takes it for malformed
+    data = ChangePasswdData(new_password.reveal().encode(), whose.principal_name, whose.realm)
     yield from _request(session, ticket, kpasswd.SET, data.encode())
 
 
