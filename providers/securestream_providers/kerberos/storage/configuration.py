@@ -34,7 +34,7 @@ def load_configuration(files: Sequence[str] | None = None, watch: Callable[[str]
             `DEFAULT_CONFIGURATION` is absent, the configuration is empty.
     """
     named = tuple(configuration_files() if files is None else files)
-    told = watch or (lambda path: None)
+    told = watch or _nobody
     texts: list[ConfigText] = []
     try:
         for path in named:
@@ -51,6 +51,10 @@ def load_configuration(files: Sequence[str] | None = None, watch: Callable[[str]
         raise ServiceFailed(
             f"the configuration of Kerberos cannot be read: {where}: {error.strerror or error}"
         ) from error
+
+
+def _nobody(path: str) -> None:
+    """Nobody watches."""
 
 
 def _included(path: str, folder: bool, told: Callable[[str], None]) -> Sequence[ConfigText]:

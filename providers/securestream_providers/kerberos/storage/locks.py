@@ -14,9 +14,6 @@ from typing import Final
 from securestream.errors import ServiceFailed
 from securestream.files import open_private
 
-if sys.platform != "win32":
-    import fcntl
-
 PATIENCE: Final = 5.0
 """Seconds to wait for a lock that somebody else holds."""
 
@@ -84,8 +81,10 @@ def _lock(path: str | Path, descriptor: int, *, writing: bool) -> None:
 
 
 def _try_lock(descriptor: int, *, writing: bool) -> bool:
-    if sys.platform == "win32":
-        return True  # nothing of MIT's is to be kept out there, and what is written takes its name in one step
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows: none of MIT's tools writes such files there, and ours replace them whole
+        return True
     try:
         if sys.platform == "linux" and sys.maxsize > 1 << 32:
             # A lock of this open file, not of the process: threads exclude one another, too, and closing another

@@ -98,10 +98,10 @@ def _value_of(token: str, name: str) -> str:
         return tempfile.gettempdir()
     if token in ("uid", "USERID"):
         return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
-    if token == "euid":  # noqa: S105
+    if token == "euid":  # noqa: S105  no password
         return str(os.geteuid()) if hasattr(os, "geteuid") else getpass.getuser()
-    if token == "username":  # noqa: S105
+    if token == "username":  # noqa: S105  no password
         return getpass.getuser()
-    if token == "null":  # noqa: S105
+    if token == "null":  # noqa: S105  no password
         return ""
     raise UsageError(f"the token %{{{token}}} in {name!r} is not known")

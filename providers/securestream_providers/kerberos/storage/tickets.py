@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import weakref
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from securestream.credentials import Credential, CredentialCache, Keytab, Password, find_form
 from securestream.drive import Performer
@@ -27,10 +28,18 @@ MOST_TICKETS: Final = 256
 """Tickets that are kept in memory for one credential; those that expire first are forgotten."""
 
 
+Setting: TypeAlias = tuple[str, KerberosName | None, bytes]
+"""A configuration entry."""
+
+
 def with_tickets(
-    cache: TicketCache | None, client: KerberosName, tickets: Iterable[CachedTicket], kdc_offset: float
+    cache: TicketCache | None,
+    client: KerberosName,
+    tickets: Iterable[CachedTicket],
+    kdc_offset: float,
+    configuration: tuple[Setting, ...] = (),
 ) -> TicketCache | None:
-    """A cache with tickets added, which replace those for the same service.
+    """A cache with tickets and configuration entries added, which replace those for the same service or purpose.
 
     Returns:
         `None`, nothing to be changed, where the cache belongs to another client meanwhile and no ticket-granting ticket
@@ -40,16 +49,29 @@ def with_tickets(
     if cache is None or cache.client != client:
         if cache is not None and not any(ticket.server.is_tgs for ticket in new):
             return None
-        return TicketCache(client, new, (), kdc_offset)
+        return TicketCache(client, new, configuration, kdc_offset)
     replaced = {_identity(ticket) for ticket in new}
-    kept: list[CachedTicket] = []
-    moved = list(cache.positions)
-    for place, ticket in enumerate(cache.tickets):
-        if _identity(ticket) in replaced:
-            moved = [after - (cache.positions[index] > place) for index, after in enumerate(moved)]
-        else:
-            kept.append(ticket)
-    return replace(cache, tickets=(*kept, *new), kdc_offset=kdc_offset, positions=tuple(moved))
+    count = len(cache.tickets)
+    kept = [place for place, ticket in enumerate(cache.tickets) if _identity(ticket) not in replaced]
+    known = cache.positions if len(cache.positions) == len(cache.configuration) else (count,) * len(cache.configuration)
+    said = {setting[:2] for setting in configuration if setting not in cache.configuration}
+    settings = [
+        (setting, bisect_left(kept, place))
+        for setting, place in zip(cache.configuration, known, strict=True)
+        if setting[:2] not in said
+    ]
+    settings += [(setting, len(kept) + len(new)) for setting in configuration if setting[:2] in said]
+    return replace(
+        cache,
+        tickets=(*(cache.tickets[place] for place in kept), *new),
+        configuration=tuple(setting for setting, _ in settings),
+        kdc_offset=kdc_offset,
+        positions=tuple(place for _, place in settings),
+    )
+
+
+def _added(cache: TicketCache | None, client: KerberosName, effect: RememberTickets) -> TicketCache | None:
+    return with_tickets(cache, client, effect.tickets, effect.kdc_offset, effect.configuration)
 
 
 def _identity(ticket: CachedTicket) -> tuple[object, ...]:
@@ -89,7 +111,7 @@ class _Memory:
     def add(self, effect: RememberTickets, credential: Credential, client: KerberosName) -> None:
         with self._lock:
             cache = self.get(credential, effect.config)
-            changed = with_tickets(cache, client, effect.tickets, effect.kdc_offset)
+            changed = _added(cache, client, effect)
             if changed is not None:
                 self.put(credential, effect.config, changed)
 
@@ -152,14 +174,14 @@ class TicketsPerformer(Performer):
         name = _name(form, effect.config)
         if name.startswith("MEMORY:"):
             with self._lock:
-                changed = with_tickets(self._named.get(name), client, effect.tickets, effect.kdc_offset)
+                changed = _added(self._named.get(name), client, effect)
                 if changed is not None:
                     self._named[name] = bounded(changed)
                     while len(self._named) > MOST_CREDENTIALS:
                         self._named.popitem(last=False)
             return
         try:
-            update_cache(name, lambda cache: with_tickets(cache, client, effect.tickets, effect.kdc_offset))
+            update_cache(name, lambda cache: _added(cache, client, effect))
         except OSError as error:
             raise ServiceFailed(f"the credential cache {name} cannot be written: {error.strerror or error}") from error
 
