@@ -23,6 +23,7 @@ from securestream_providers.krb5.config import Krb5Config
 from securestream_providers.krb5.keys import Key, random_key
 from securestream_providers.krb5.messages import PVNO, ApRep, ApReq, EncApRepPart, EncryptedData, EncryptionKey
 from securestream_providers.krb5.numbers import ErrorCode, KeyUsage
+from securestream_providers.krb5.opening import decrypt_message
 from securestream_providers.krb5.tickets import CachedTicket
 
 _HALF: Final = 0x3FFFFFFF
@@ -138,11 +139,13 @@ def _reply(checked: Checked, subkey: Key, number: int, options: Options) -> byte
 
 
 def _check_third(checked: Checked, number: int, token: bytes) -> None:
-    """The third token of DCE style ([MS-KILE] 3.4.5.1): the initiator saw our number, so it is there now."""
+    """The third token of DCE style ([MS-KILE] 3.4.5.1): the initiator saw our number, so it is there now.
+
+    The time in it is another matter: MIT krb5 states that at which it answers.
+    """
     message = ApRep.decode(token)
-    part = EncApRepPart.decode(checked.session_key.decrypt(KeyUsage.AP_REP, message.enc_part.cipher))
-    same = part.ctime == checked.stated.replace(microsecond=0) and part.cusec == checked.stated.microsecond
-    if not same or part.seq_number != number:
+    part = decrypt_message(EncApRepPart, checked.session_key, KeyUsage.AP_REP, message.enc_part.cipher)
+    if part.seq_number != number:
         raise InvalidToken("the third token of DCE style answers another exchange: the client must connect again")
 
 

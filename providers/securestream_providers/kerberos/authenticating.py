@@ -45,6 +45,7 @@ from securestream_providers.krb5.numbers import (
     KeyUsage,
     TicketFlags,
 )
+from securestream_providers.krb5.opening import decrypt_message, unpadded
 from securestream_providers.krb5.tickets import CachedTicket, KeytabEntry, TicketCache
 
 _MOST_KEYS: Final = 4
@@ -120,7 +121,7 @@ def check_request(
         service_key, octets = _open_ticket(keys, service, request, etypes, refuser)
     else:
         service_key, octets = _open_own(own, service, request, refuser)
-    ticket = EncTicketPart.decode(octets)
+    ticket = EncTicketPart.decode(unpadded(service_key.etype, octets))
     if ticket.key.keytype not in etypes:
         raise refuser.refused(
             ErrorCode.ETYPE_NOSUPP,
@@ -246,12 +247,11 @@ def _open_own(own: CachedTicket, service: KerberosName, request: ApReq, refuser:
 
 def _open_authenticator(key: Key, request: ApReq, refuser: Refuser) -> Authenticator:
     try:
-        octets = key.decrypt(KeyUsage.AP_REQ_AUTHENTICATOR, request.authenticator.cipher)
+        return decrypt_message(Authenticator, key, KeyUsage.AP_REQ_AUTHENTICATOR, request.authenticator.cipher)
     except BadSignature:
         raise refuser.refused(
             ErrorCode.AP_BAD_INTEGRITY, LogonDenied, "the authenticator was not made with the ticket's session key"
         ) from None
-    return Authenticator.decode(octets)
 
 
 def _subkey(authenticator: Authenticator, etypes: tuple[int, ...], refuser: Refuser) -> Key | None:

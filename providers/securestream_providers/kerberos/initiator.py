@@ -45,6 +45,7 @@ from securestream_providers.krb5.numbers import (
     KeyUsage,
     TicketFlags,
 )
+from securestream_providers.krb5.opening import decrypt_message
 from securestream_providers.krb5.pac_principal import principal_of
 from securestream_providers.krb5.tickets import CachedTicket
 
@@ -225,7 +226,7 @@ def _check_reply(
     dce = ContextFlags.DCE_STYLE in sent.flags
     message = ApRep.decode(_body(reply, dce=dce, now=options.clock()))
     key = sent.ticket.key
-    part = EncApRepPart.decode(key.decrypt(KeyUsage.AP_REP, message.enc_part.cipher))
+    part = decrypt_message(EncApRepPart, key, KeyUsage.AP_REP, message.enc_part.cipher)
     if part.ctime != sent.moment.replace(microsecond=0) or part.cusec != sent.moment.microsecond:
         raise InvalidToken("the acceptor's answer is to another authenticator: it proves nothing, connect again")
     if part.subkey is not None and part.subkey.keytype not in etypes:

@@ -18,6 +18,7 @@ from securestream_providers.krb5.messages import (
 )
 from securestream_providers.krb5.names import KerberosName
 from securestream_providers.krb5.numbers import KeyUsage, TicketFlags
+from securestream_providers.krb5.opening import unpadded
 from securestream_providers.krb5.tickets import CachedTicket
 
 
@@ -60,7 +61,7 @@ def _opened(sealed: EncryptedData, keys: Sequence[Key]) -> bytes:
     for key in keys:
         if key.etype == sealed.etype:
             try:
-                return key.decrypt(KeyUsage.KRB_CRED, sealed.cipher)
+                return unpadded(key.etype, key.decrypt(KeyUsage.KRB_CRED, sealed.cipher))
             except BadSignature:
                 continue
     if sealed.etype == 0:

@@ -15,7 +15,8 @@ from securestream.drive import Services, respond_blocking
 from securestream.errors import SecureStreamError
 from securestream.machine import HandshakeMachine, owed_token
 from securestream.options import BindingPolicy, ContextFlags, Options, Protection, Role
-from securestream.provider import Established, TargetName
+from securestream.provider import Established, FirstUse, TargetName
+from securestream.services.replay import MemoryReplay
 from securestream_providers.kerberos import Kerberos, KerberosContext, Tickets
 from securestream_providers.krb5.config import Krb5Config
 from securestream_providers.krb5.keys import Key, make_key, random_key
@@ -30,7 +31,7 @@ from securestream_providers.krb5.messages import (
     TransitedEncoding,
 )
 from securestream_providers.krb5.names import KerberosName, tgs_name
-from securestream_providers.krb5.numbers import AdType, EncryptionType, KeyUsage, TicketFlags
+from securestream_providers.krb5.numbers import AdType, KeyUsage, TicketFlags
 from securestream_providers.krb5.pac import PacBuffer
 from securestream_providers.krb5.pac_signing import sign_ticket
 from securestream_providers.krb5.tickets import CachedTicket, KeytabEntry, TicketCache
@@ -171,6 +172,13 @@ def options(
     )
 
 
+def new_services() -> Services:
+    """Services with a replay cache by the tests' clock."""
+    services = Services()
+    services.register_performer(FirstUse, MemoryReplay(clock=lambda: NOW))
+    return services
+
+
 Alter = Callable[[int, bytes], bytes]
 
 
@@ -209,7 +217,7 @@ def meet(
 ) -> Meeting:
     """Let two ends authenticate in memory."""
     found = Meeting()
-    services = services or Services()
+    services = services or new_services()
     mine, theirs = mine or options(1), theirs or options(2)
     machines = {
         Role.INITIATOR: HandshakeMachine((client or package()).initiate(initiating, target, mine), mine.limits),
@@ -249,5 +257,3 @@ def ticket_granting(realm: Realm) -> CachedTicket:
     """A ticket-granting ticket, which nobody here opens."""
     tgt = tgs_name(realm.service.realm)
     return realm.cached(server=tgt, ticket=realm.seal(realm.part(), name=tgt))
-
-
