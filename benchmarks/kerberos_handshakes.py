@@ -23,12 +23,12 @@ ETYPE: Final = 18
 
 
 class Setting:
-    """What the handshakes need, made once as a program makes it: a cached ticket, a keytab, a replay cache."""
+    """What the handshakes need, made once as a program makes it: cached tickets, a keytab, a replay cache."""
 
     def __init__(self, found: Realm) -> None:
         self.package = Kerberos(config=found.kdc.krb5_config())
         self.tickets: Credential = Tickets(read_ccache(found.cache(ETYPE).read_bytes()))
-        self.keytab: Credential = Keytab(octets=found.keytab.read_bytes())
+        self.keytab: Credential = Keytab(found.keytab)
         flags = ContextFlags.MUTUAL | ContextFlags.REPLAY | ContextFlags.SEQUENCE
         self.options: Options = system_options(flags=flags)
         self.services = Services()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -14,6 +15,9 @@ import anyio.abc
 
 from benchmarks import pairs
 from benchmarks.ends import Job, announce, work, work_blocking
+
+KERBEROS = "BENCHMARK_KERBEROS"
+"""Variable: the cache, the keytab and the service of Kerberos' ends; without it they take no part."""
 
 READ = 65536
 LARGE_READ = 262144
@@ -203,7 +207,9 @@ def ours_tcp(job: Job, backend: str) -> None:
     anyio.run(main, backend=backend)
 
 
-def _ours(job: Job, backend: str, client: dict[str, Any], server: dict[str, Any]) -> None:
+def _ours(
+    job: Job, backend: str, client: dict[str, Any], server: dict[str, Any], target: str = f"host/{pairs.HOST}"
+) -> None:
     import securestream
 
     async def use(stream: Any) -> None:
@@ -211,7 +217,7 @@ def _ours(job: Job, backend: str, client: dict[str, Any], server: dict[str, Any]
 
     async def main() -> None:
         if job.client:
-            await use(await securestream.connect("127.0.0.1", job.port, target=f"host/{pairs.HOST}", **client))
+            await use(await securestream.connect("127.0.0.1", job.port, target=target, **client))
             return
         listener = await securestream.listen("127.0.0.1", 0, **server)
         announce(listener.extra(anyio.abc.SocketAttribute.local_port))
@@ -240,6 +246,16 @@ def ours_ntlm(job: Job, backend: str) -> None:
     _ours(job, backend, client, server)
 
 
+def ours_kerberos(job: Job, backend: str) -> None:
+    """Our NegotiateStream with Kerberos, aes256-sha1, everything encrypted and signed."""
+    from securestream.credentials import CredentialCache, Keytab
+
+    cache, keytab, service = os.environ[KERBEROS].split(os.pathsep)
+    client = {"package": "kerberos", "credential": CredentialCache(f"FILE:{cache}")}
+    server = {"package": "kerberos", "credential": Keytab(keytab)}
+    _ours(job, backend, client, server, service)
+
+
 STREAMS: dict[str, Callable[[Job], None]] = {
     "blocking TCP": blocking_tcp,
     "asyncio streams": asyncio_tcp,
@@ -256,4 +272,6 @@ STREAMS: dict[str, Callable[[Job], None]] = {
     "our TlsStream, trio": partial(ours_tls, backend="trio"),
     "our NTLM, asyncio": partial(ours_ntlm, backend="asyncio"),
     "our NTLM, trio": partial(ours_ntlm, backend="trio"),
+    "our Kerberos, asyncio": partial(ours_kerberos, backend="asyncio"),
+    "our Kerberos, trio": partial(ours_kerberos, backend="trio"),
 }

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import pairs
+from benchmarks import kerberos, pairs
 from benchmarks.ends import WRITE
+from benchmarks.kerberos_realm import realm, service
 from benchmarks.measure import Effort, Section, Series, Target, plain, take_turns
 from benchmarks.ntlm import limit_of_sealing
-from benchmarks.stream_ends import STREAMS
+from benchmarks.stream_ends import KERBEROS, STREAMS
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,17 @@ class Figures:
     server: float
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "BENCHMARK_CERTIFICATE": str(pairs.certificate())}
+@functools.cache
+def _environment() -> Mapping[str, str]:
+    environment = {**os.environ, "BENCHMARK_CERTIFICATE": str(pairs.certificate())}
+    if (found := realm()) is not None:
+        ends = str(found.cache(18)), str(found.keytab), service(18)
+        environment |= {**found.environment(18), KERBEROS: os.pathsep.join(ends)}
+    return environment
+
+
+def _contenders() -> list[str]:
+    return [kind for kind in STREAMS if KERBEROS in _environment() or not kind.startswith("our Kerberos")]
 
 
 def start(role: str, kind: str, work: str, amount: int, *more: int) -> subprocess.Popen[str]:
@@ -63,7 +74,7 @@ def measure(kind: str, work: str, amount: int) -> Figures:
 
 def _all(work: str, amount: int, rounds: int) -> Mapping[str, tuple[Series, Series, Series]]:
     """Wall clock, the sender's CPU and the receiver's CPU of every contender."""
-    found: dict[str, tuple[Series, Series, Series]] = {kind: (Series(), Series(), Series()) for kind in STREAMS}
+    found: dict[str, tuple[Series, Series, Series]] = {kind: (Series(), Series(), Series()) for kind in _contenders()}
 
     def turn(kind: str) -> float:
         figures = measure(kind, work, amount)
@@ -71,7 +82,7 @@ def _all(work: str, amount: int, rounds: int) -> Mapping[str, tuple[Series, Seri
             series.figures.append(figure)
         return figures.wall
 
-    take_turns({kind: partial(turn, kind) for kind in STREAMS}, rounds)
+    take_turns({kind: partial(turn, kind) for kind in found}, rounds)
     return found
 
 
@@ -121,7 +132,19 @@ def bulk(effort: Effort) -> Section:
     for name, end in (("sender", 1), ("receiver", 2)):
         part = limit / found["our NTLM, asyncio"][end].median * 100
         section.targets.append(Target(f"NTLM sealed bulk, part of the sealing limit, {name}", 80, part, unit=" %"))
+    section.targets += _kerberos_targets(found, amount, effort)
     return section
+
+
+def _kerberos_targets(
+    found: Mapping[str, tuple[Series, Series, Series]], amount: int, effort: Effort
+) -> Iterator[Target]:
+    """Each end beside the limit of sealing, which is the slower direction."""
+    limit = kerberos.limit_of_sealing(18, "seal", WRITE, effort).median / WRITE * amount
+    ends = found.get("our Kerberos, asyncio")
+    for name, end in (("sender", 1), ("receiver", 2)):
+        part = None if ends is None else limit / ends[end].median * 100
+        yield Target(f"Kerberos sealed bulk, part of the sealing limit, {name}", 80, part, unit=" %")
 
 
 def ping_pong(effort: Effort) -> Section:
