@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.interop.expected_kerberos import KERBEROS
 from tests.interop.expected_ntlm import NTLM
 from tests.interop.expected_tls import TLS
 from tests.interop.matrix import Cell
 
-EXPECTED: frozenset[Cell] = frozenset((*NTLM, *TLS))
+EXPECTED: frozenset[Cell] = frozenset((*KERBEROS, *NTLM, *TLS))

@@ -56,9 +56,7 @@ class Peer:
         self.context = None
 
         def advance(token: bytes | None) -> Any:
-            return gss.init_sec_context(
-                target, credentials, self.context, mechanism, flags, lifetime, bindings, token
-            )
+            return gss.init_sec_context(target, credentials, self.context, mechanism, flags, lifetime, bindings, token)
 
         self.advance = advance
         return {}

@@ -1,0 +1,35 @@
+"""The cells of the Kerberos tables."""
+
+from __future__ import annotations
+
+from tests.interop.matrix import Cell, cells
+from tests.interop.peers.mit_tools import ETYPES
+
+__all__ = ["BINDINGS", "ETYPES", "GSSAPI", "KERBEROS"]
+
+GSSAPI = "Kerberos"
+DOMAIN = "Kerberos, domain"
+STREAM = "Kerberos, NegotiateStream"
+
+BINDINGS = ("right", "wrong", "missing")
+
+_BOTH_WAYS = (
+    *ETYPES.values(),
+    *(f"DCE style, IOV, {name}" for name in ETYPES.values()),
+    "no mutual authentication",
+    "altered, repeated data",
+    *(f"bindings {bindings}" for bindings in BINDINGS),
+    "delegation",
+    "IOV",
+    "export and import",
+    "lifetime",
+    "ticket for another service",
+)
+_OUR_ACCEPTOR = ("replay", "replay in 8 processes")
+_OUR_INITIATOR = ("delegation to an untrusted service", "altered AP-REP", "keytab", "cache of kinit")
+
+KERBEROS: tuple[Cell, ...] = (
+    *cells(GSSAPI, "python-gssapi", ("initiator", "acceptor"), _BOTH_WAYS),
+    *cells(GSSAPI, "python-gssapi", ("initiator",), _OUR_ACCEPTOR),
+    *cells(GSSAPI, "python-gssapi", ("acceptor",), _OUR_INITIATOR),
+)
