@@ -5,12 +5,13 @@ from __future__ import annotations
 from tests.interop.matrix import Cell, cells
 from tests.interop.peers.mit_tools import ETYPES
 
-__all__ = ["BINDINGS", "ETYPES", "GSSAPI", "KERBEROS"]
+__all__ = ["BINDINGS", "DOMAIN", "ETYPES", "GSSAPI", "KERBEROS", "LEVELS", "STREAM"]
 
 GSSAPI = "Kerberos"
 DOMAIN = "Kerberos, domain"
 STREAM = "Kerberos, NegotiateStream"
 
+LEVELS = ("sign", "encrypt and sign")
 BINDINGS = ("right", "wrong", "missing")
 
 _BOTH_WAYS = (
@@ -27,9 +28,11 @@ _BOTH_WAYS = (
 )
 _OUR_ACCEPTOR = ("replay", "replay in 8 processes")
 _OUR_INITIATOR = ("delegation to an untrusted service", "altered AP-REP", "keytab", "cache of kinit")
+_DOTNET = ("altered data", "ticket for another service", "protection too low")
 
 KERBEROS: tuple[Cell, ...] = (
     *cells(GSSAPI, "python-gssapi", ("initiator", "acceptor"), _BOTH_WAYS),
     *cells(GSSAPI, "python-gssapi", ("initiator",), _OUR_ACCEPTOR),
     *cells(GSSAPI, "python-gssapi", ("acceptor",), _OUR_INITIATOR),
+    *cells(STREAM, ".NET", ("server",), (*LEVELS, *_DOTNET)),
 )
