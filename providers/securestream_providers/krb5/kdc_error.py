@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 
 from securestream.errors import (
     HandshakeError,
@@ -16,11 +17,26 @@ from securestream.errors import (
     TimeSkew,
     Unsupported,
 )
+from securestream.wire import der
 from securestream_providers.krb5.messages import KrbError, MethodData, PaData, TypedData
 from securestream_providers.krb5.names import KerberosName
 from securestream_providers.krb5.numbers import ErrorCode
 
 _LONGEST_TEXT: Final = 200
+_EXTENDED: Final = 3
+"""KERB_ERR_TYPE_EXTENDED ([MS-KILE] 2.2.2)."""
+
+_STATUSES: Final = {
+    0xC000006F: "not at this hour",
+    0xC0000070: "not from this machine",
+    0xC0000071: "the password has expired",
+    0xC0000072: "the account is disabled",
+    0xC0000193: "the account has expired",
+    0xC0000224: "the password must be changed first",
+    0xC0000234: "the account is locked out",
+}
+"""What an NTSTATUS of a logon means ([MS-ERREF] 2.3.1)."""
+
 _PREAUTH_CODES: Final = (
     ErrorCode.PREAUTH_REQUIRED,
     ErrorCode.PREAUTH_FAILED,
@@ -190,8 +206,29 @@ def refusal(
         skew=f"{skew:+d}",
         name=code_name(error.error_code),
     )
-    told = _shown(error.e_text)
+    told = _shown(error.e_text) or _STATUSES.get(extended_status(error) or 0, "")
     return kind(f"{text} [{told}]" if told else text, error.error_code, error)
+
+
+@dataclass(frozen=True)
+class KerbErrorData(der.Message):
+    """KERB-ERROR-DATA, Active Directory's e-data ([MS-KILE] 2.2.2)."""
+
+    data_type: Annotated[int, der.explicit(1), der.INT32]
+    data_value: Annotated[bytes | None, der.explicit(2)] = None
+
+
+def extended_status(error: KrbError) -> int | None:
+    """The NTSTATUS that Active Directory adds to an error ([MS-KILE] 2.2.1), or `None`."""
+    if not error.e_data:
+        return None
+    try:
+        found = KerbErrorData.decode(error.e_data)
+    except MalformedMessage:
+        return None
+    if found.data_type != _EXTENDED or found.data_value is None or len(found.data_value) < 4:
+        return None
+    return int.from_bytes(found.data_value[:4], "little")
 
 
 def code_name(code: int) -> str:

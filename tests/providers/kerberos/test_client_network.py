@@ -6,7 +6,7 @@ import importlib.util
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +49,7 @@ def at(port: int, transport: str = "any") -> KdcAddress:
 
 
 @asynccontextmanager
-async def udp_server(answer: Callable[[bytes], list[bytes]], port: int = 0) -> AsyncIterator[int]:
+async def udp_server(answer: Callable[[bytes], list[bytes]], port: int = 0) -> AsyncGenerator[int]:
     """Answers datagrams."""
     async with await anyio.create_udp_socket(local_host="127.0.0.1", local_port=port) as udp:
 
@@ -67,7 +67,7 @@ async def udp_server(answer: Callable[[bytes], list[bytes]], port: int = 0) -> A
 @asynccontextmanager
 async def tcp_server(
     serve: Callable[[ByteStream], Awaitable[None]], port: int = 0, context: ssl.SSLContext | None = None
-) -> AsyncIterator[int]:
+) -> AsyncGenerator[int]:
     """Serves streams."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
     bound = listener.extra(anyio.abc.SocketAttribute.local_port)
@@ -314,7 +314,11 @@ def chunked(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n"
 
 
-@pytest.mark.parametrize("form", [response, chunked, lambda body: response(body, "HTTP/1.1 200 OK\r\n\r\n")])
+def to_the_end(body: bytes) -> bytes:
+    return response(body, "HTTP/1.1 200 OK\r\n\r\n")
+
+
+@pytest.mark.parametrize("form", [response, chunked, to_the_end])
 async def test_a_proxy_carries_the_message(folder: Path, form: Callable[[bytes], bytes]) -> None:
     serve = proxy(lambda _: form(wrap_proxied(ANSWER)))
     async with tcp_server(serve, context=served_by(folder, "server")) as port:
