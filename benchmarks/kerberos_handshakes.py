@@ -32,6 +32,7 @@ class Setting:
         flags = ContextFlags.MUTUAL | ContextFlags.REPLAY | ContextFlags.SEQUENCE
         self.options: Options = system_options(flags=flags)
         self.services = Services()
+        time.sleep(2.5)  # a file that was written just now may change unseen, and is read anew in each handshake
         self.target = TargetName(service(ETYPE))
 
     def handshakes(self, times: int) -> Sides:

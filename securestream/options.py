@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, Flag, IntEnum, auto
+from functools import lru_cache
 from typing import TypeAlias
 
 from securestream.channel_bindings import ChannelBindings
@@ -125,6 +126,7 @@ class Options:
         return self.flags | required_flags(self.protection)
 
 
+@lru_cache
 def required_flags(protection: Protection) -> ContextFlags:
     """The flags an established context must have for `protection`."""
     if protection is Protection.NONE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, Literal, cast
 
 from securestream.credentials import Credential, Keytab, find_form
@@ -178,6 +179,7 @@ def gss_flags(flags: ContextFlags) -> int:
     return sum(octets for flag, octets in GSS_FLAGS if flag in flags)
 
 
+@lru_cache(64)  # each operation on members of an enum costs a microsecond
 def context_flags(flags: int) -> ContextFlags:
     """Flags of an authenticator's checksum; delegation is shown by what came."""
     found = ContextFlags.NONE
