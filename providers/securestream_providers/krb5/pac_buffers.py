@@ -84,6 +84,9 @@ class UpnFlags(IntFlag):
     """SAM name and SID are there."""
 
 
+_NOT_EXTENDED: Final = 0xFFFFFFFF & ~int(UpnFlags.EXTENDED)
+
+
 @dataclass(frozen=True)
 class UpnDnsInfo:
     """UPN_DNS_INFO ([MS-PAC] 2.10).
@@ -122,7 +125,7 @@ class UpnDnsInfo:
         sam_name = sid = None
         if flags & UpnFlags.EXTENDED:
             sam_name, sid = _text(found[2], what), sid_from_octets(found[3])
-        return cls(_text(found[0], what), _text(found[1], what), flags & ~UpnFlags.EXTENDED, sam_name, sid)
+        return cls(_text(found[0], what), _text(found[1], what), UpnFlags(flags & _NOT_EXTENDED), sam_name, sid)
 
     def pack(self) -> bytes:
         """Write it.
@@ -133,10 +136,10 @@ class UpnDnsInfo:
         if (self.sam_name is None) != (self.sid is None):
             raise UsageError("UpnDnsInfo: the extended form has both a SAM name and a SID")
         pieces = [_utf16(self.upn), _utf16(self.dns_domain)]
-        flags = self.flags & ~UpnFlags.EXTENDED
+        flags = self.flags & _NOT_EXTENDED
         if self.sam_name is not None and self.sid is not None:
             pieces += [_utf16(self.sam_name), sid_to_octets(self.sid)]
-            flags |= UpnFlags.EXTENDED
+            flags |= int(UpnFlags.EXTENDED)
         head, body = Writer(), bytearray()
         start = 24 if len(pieces) > 2 else 16
         for number, piece in enumerate(pieces):

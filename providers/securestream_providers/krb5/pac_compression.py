@@ -56,21 +56,21 @@ def _codes(octets: bytes, at: int) -> tuple[list[int], list[int]]:
 class _Bits:
     """16-bit little-endian words, read from the highest bit, with whole octets read between them."""
 
-    __slots__ = ("at", "bits", "count", "octets")
+    __slots__ = ("absent", "at", "bits", "count", "octets")
 
     def __init__(self, octets: bytes, at: int) -> None:
         self.octets = octets
         self.at = at
         self.bits = 0
         self.count = 0
+        self.absent = 0
         self._word()
         self._word()
 
     def _word(self) -> None:
         """Two further octets; the stream may end in what is read ahead and never used."""
         word = self.octets[self.at : self.at + 2]
-        if len(word) == 1 or self.at > len(self.octets) + 4:
-            raise _malformed("they end too early")
+        self.absent += 16 - 8 * len(word)
         self.bits = self.bits << 16 | int.from_bytes(word, "little")
         self.at += 2
         self.count += 16
@@ -82,6 +82,8 @@ class _Bits:
     def take(self, count: int) -> int:
         """The next bits; at least 16 are kept ready, since the place of whole octets depends on it."""
         self.count -= count
+        if self.count < self.absent:
+            raise _malformed("they end too early")
         value = self.bits >> self.count
         self.bits &= (1 << self.count) - 1
         if self.count < 16:
