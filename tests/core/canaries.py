@@ -6,12 +6,13 @@ import base64
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from examples.custom_provider import SharedKey, SharedKeyPackage
-from securestream.ambient import system_options
+from securestream.ambient import system_clock, system_options
 from securestream.credentials import Accounts, Certificate, Credential, Credentials, NtHash, Password
 from securestream.drive import Performer, Services, respond_blocking
 from securestream.errors import PeerGone, SecureStreamError
@@ -22,9 +23,12 @@ from securestream.records.base import RecordConnection
 from securestream.records.endpoints import Engine
 from securestream.redaction import Secret
 from securestream.services.nt_hash import nt_hash
+from securestream_providers.krb5.names import KerberosName
 from securestream_providers.ntlm import Ntlm
 from securestream_providers.schannel import Schannel
 from tests.certificates import authority
+from tests.providers.kerberos.ends import REALM, Realm
+from tests.providers.kerberos.ends import package as kerberos_package
 
 PASSWORD = "Canary-9f2c-Passw0rd"
 SHARED = b"canary-key-0123456789-abcdefghij"
@@ -89,6 +93,26 @@ def ntlm_with_a_hash() -> Setup:
     )
 
 
+def kerberos() -> Setup:
+    now = system_clock().replace(microsecond=0)
+    realm = Realm(service=KerberosName.parse(f"host/localhost@{REALM}"))
+    part = realm.part(authtime=now - timedelta(hours=1), endtime=now + timedelta(hours=9))
+    forged = Realm(service=realm.service)
+    assert realm.session is not None
+    assert forged.session is not None
+    secrets: dict[str, str | bytes] = {"service key": realm.key.contents.reveal()}
+    secrets |= {"session key": realm.session.contents.reveal(), "wrong key": forged.session.contents.reveal()}
+    wrong = replace(part, key=forged.part().key)
+    return Setup(
+        kerberos_package(),
+        realm.tickets(part, end_time=part.endtime),
+        kerberos_package(),
+        realm.keytab,
+        secrets,
+        forged.tickets(wrong, end_time=part.endtime),
+    )
+
+
 def schannel(engine: Engine) -> Setup:
     secrets: dict[str, str | bytes] = {"key password": PASSWORD}
     for name, pair in (("server key", SERVER), ("client key", CLIENT)):
@@ -112,6 +136,7 @@ def shared_key() -> Setup:
 
 SETUPS: dict[str, dict[str, Callable[[], Setup]]] = {
     "ntlm": {"password": ntlm, "hash": ntlm_with_a_hash},
+    "kerberos": {"tickets": kerberos},
     "schannel": {"stdlib": lambda: schannel("stdlib"), "pyopenssl": lambda: schannel("pyopenssl")},
     "sharedkey": {"key": shared_key},
 }
