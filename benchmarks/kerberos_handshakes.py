@@ -44,6 +44,7 @@ class Setting:
             first = respond_blocking(client, None, services).token
             b = clock()
             server = HandshakeMachine(self.package.accept(self.keytab, self.options))
+            respond_blocking(server, None, services)  # it may load its keys before it listens
             step = respond_blocking(server, first, services)
             c = clock()
             last = respond_blocking(client, step.token, services)
