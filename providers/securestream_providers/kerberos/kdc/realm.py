@@ -124,8 +124,14 @@ class Realm(Redacted):
             raise Refused(ErrorCode.AP_SKEW)
 
     def session_etype(self, asked: tuple[int, ...], server: KdcPrincipal) -> int:
-        """The type of the session key: the client's first that we allow and the service has a key of."""
+        """The type of the session key: the client's first that we allow and the service has a key of.
+
+        Raises:
+            Refused: ETYPE_NOSUPP.
+        """
         known = {stored.key.etype for stored in server.current(self.policy.etypes)}
+        if server.name.components == ("krbtgt", self.name) or server.as_only:
+            known = set(self.policy.etypes)  # these services are ourselves
         for etype in asked:
             if etype in known:
                 return etype
