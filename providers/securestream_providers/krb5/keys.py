@@ -221,10 +221,13 @@ def string_to_key(
     Raises:
         Unsupported: an unknown encryption type, or parameters over or under the limits.
     """
-    profile = profile_of(etype)
-    iterations = _iterations(profile, parameters, profile.iterations if least is None else least)
-    octets = password.encode("utf-8", "surrogatepass"), salt.encode("utf-8", "surrogateescape")
-    return Key(etype, Secret(profile.string_to_key(*octets, iterations)))
+    try:
+        profile = profile_of(etype)
+        iterations = _iterations(profile, parameters, profile.iterations if least is None else least)
+        octets = password.encode("utf-8", "surrogatepass"), salt.encode("utf-8", "surrogateescape")
+        return Key(etype, Secret(profile.string_to_key(*octets, iterations)))
+    finally:
+        del password  # this frame is in the traceback of what is raised
 
 
 def _iterations(profile: Profile, parameters: bytes | None, least: int) -> int:

@@ -134,6 +134,15 @@ def test_iteration_counts_have_limits(etype: int) -> None:
             string_to_key(etype, "p", "s", malformed)
 
 
+@pytest.mark.parametrize("parameters", [bytes(4), b"short", b"\xff" * 4])
+def test_no_password_is_in_the_frames_of_a_refusal(parameters: bytes) -> None:
+    with pytest.raises(Unsupported) as caught:
+        string_to_key(18, "".join(("can", "ary")), "salt", parameters)
+    found = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert found.stack[1:]
+    assert not any("canary" in value for frame in found.stack[1:] for value in (frame.locals or {}).values())
+
+
 def test_parameters_are_refused_where_there_are_none() -> None:
     for etype in (EncryptionType.RC4_HMAC, EncryptionType.DES3_CBC_SHA1_KD):
         string_to_key(etype, "p", "s", b"")
