@@ -20,6 +20,7 @@ from securestream.credentials import (
     Certificate,
     Credential,
     Credentials,
+    Keytab,
     NtHash,
     Password,
     find_form,
@@ -37,6 +38,7 @@ HOLDERS: dict[str, Any] = {
     "Password": Password(r"CORP\alice", CANARY),
     "NtHash": NtHash("alice", OCTETS),
     "Certificate": Certificate(OCTETS, OCTETS, Secret(CANARY)),
+    "Keytab": Keytab(octets=OCTETS, principal="HTTP/web"),
     "Credentials": Credentials(Password("alice", CANARY), NtHash("alice", OCTETS)),
     "Exchange": Exchange(OCTETS),
     "FirstUse": FirstUse(OCTETS, datetime.now(UTC)),
@@ -187,3 +189,9 @@ def test_every_field_of_a_credential_with_a_secret_is_wrapped() -> None:
         if isinstance(holder, Credential) and not isinstance(holder, Certificate):
             for field in fields(holder):
                 assert getattr(holder, field.name) not in (CANARY, OCTETS), f"{type(holder).__name__}.{field.name}"
+
+
+def test_a_keytab_is_a_file_or_octets_and_not_both() -> None:
+    assert Keytab("/etc/krb5.keytab").octets is None
+    with pytest.raises(UsageError, match="not both"):
+        Keytab("/etc/krb5.keytab", octets=OCTETS)

@@ -61,7 +61,7 @@ def _read(reader: _Reader) -> TicketCache:
         raise MalformedMessage(f"credential cache: record 0 at offset 0: {error}") from None
     tickets: list[CachedTicket] = []
     configuration: list[tuple[str, KerberosName | None, bytes]] = []
-    positions: list[int] = []
+    positions: list[tuple[int, int]] = []
     number = 0
     while not reader.at_end():
         number += 1
@@ -77,7 +77,7 @@ def _read(reader: _Reader) -> TicketCache:
             tickets.append(ticket)
         else:
             configuration.append(setting)
-            positions.append(len(tickets))
+            positions.append((len(tickets), ticket.server.name_type))
     return TicketCache(client, tuple(tickets), tuple(configuration), offset_to_kdc, tuple(positions))
 
 
@@ -186,17 +186,27 @@ def write_ccache(cache: TicketCache) -> bytes:
 
 def _in_order(cache: TicketCache) -> list[CachedTicket]:
     """Tickets and configuration entries as they stand in the file."""
-    settings = [_entry_of(cache.client, *setting) for setting in cache.configuration]
-    count = len(cache.tickets)
-    places = cache.positions if len(cache.positions) == len(settings) else (count,) * len(settings)
-    keyed = [(2 * place, entry) for place, entry in zip(places, settings, strict=True)]
+    keyed = [
+        (2 * place, _entry_of(cache.client, name_type, *setting))
+        for (place, name_type), setting in zip(positions_of(cache), cache.configuration, strict=True)
+    ]
     keyed += [(2 * place + 1, ticket) for place, ticket in enumerate(cache.tickets)]
     return [entry for _, entry in sorted(keyed, key=lambda pair: pair[0])]
 
 
-def _entry_of(client: KerberosName, name: str, about: KerberosName | None, value: bytes) -> CachedTicket:
+def positions_of(cache: TicketCache) -> tuple[tuple[int, int], ...]:
+    """The positions of a cache's configuration entries: those it has, or behind all tickets."""
+    count = len(cache.configuration)
+    if len(cache.positions) == count:
+        return cache.positions
+    return ((len(cache.tickets), int(NameType.PRINCIPAL)),) * count
+
+
+def _entry_of(
+    client: KerberosName, name_type: int, name: str, about: KerberosName | None, value: bytes
+) -> CachedTicket:
     components = (_CONFIGURATION, name) if about is None else (_CONFIGURATION, name, str(about))
-    server = KerberosName(_CONFIGURATION_REALM, components, NameType.UNKNOWN)
+    server = KerberosName(_CONFIGURATION_REALM, components, name_type)
     return CachedTicket(client, server, Key(0, _NO_KEY), value, TicketFlags(0), EPOCH, None, EPOCH)
 
 

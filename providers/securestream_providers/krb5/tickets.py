@@ -74,12 +74,12 @@ class TicketCache(Redacted):
         configuration: entries such as ``fast_avail`` or ``pa_type``: the name, the principal it is about (or `None`),
             and the value.
         kdc_offset: seconds that the KDC's clock is ahead of ours, as learned.
-        positions: for each configuration entry, how many tickets stand before it in the file, so that a cache is
-            written as it was read; without one, it stands after all.
+        positions: for each configuration entry, how many tickets stand before it in the file, and the type its name has
+            there (releases of MIT differ), so that a cache is written as it was read; without, they stand after all.
     """
 
     client: KerberosName
     tickets: tuple[CachedTicket, ...] = ()
     configuration: tuple[tuple[str, KerberosName | None, bytes], ...] = ()
     kdc_offset: float = 0.0
-    positions: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    positions: tuple[tuple[int, int], ...] = field(default=(), repr=False, compare=False)

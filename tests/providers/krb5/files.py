@@ -52,7 +52,7 @@ CACHE = TicketCache(
     ),
     (("fast_avail", tgs_name("EXAMPLE.COM"), b"yes"), ("pa_type", tgs_name("EXAMPLE.COM"), b"2"), ("x", None, b"")),
     -3.0,
-    (1, 1, 2),
+    ((1, 0), (1, 0), (2, 1)),
 )
 
 CONFIGURATION = """\

@@ -82,7 +82,7 @@ def test_entries_that_were_removed_in_place_are_left_out() -> None:
 
 def test_configuration_without_positions_stands_behind_the_tickets() -> None:
     read = read_ccache(write_ccache(replace(CACHE, positions=())))
-    assert read.positions == (2, 2, 2)
+    assert read.positions == ((2, 1),) * 3
     assert read.configuration == CACHE.configuration
 
 

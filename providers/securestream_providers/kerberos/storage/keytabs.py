@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,19 @@ def add_to_keytab(path: str | Path, entries: Iterable[KeytabEntry]) -> None:
             return
         except FileExistsError:
             pass
-        with exclusive(path) as ours:
+        with exclusive(path, group_reads=True) as ours:
             if ours:
+                before = os.lstat(path)
                 write_private(path, write_keytab(merged(load_keytab(path), new)))
+                _open_to_group(path, before)
                 return
+
+
+def _open_to_group(path: Path, before: os.stat_result) -> None:
+    """Let the group read a keytab that replaces one which it could read."""
+    if hasattr(os, "chown") and before.st_mode & stat.S_IRGRP:
+        os.chown(path, -1, before.st_gid, follow_symlinks=False)
+        os.chmod(path, 0o640)
 
 
 class KeytabPerformer(Performer):

@@ -21,7 +21,7 @@ _PAUSE: Final = 0.01
 
 
 @contextlib.contextmanager
-def exclusive(path: str | Path) -> Generator[bool]:
+def exclusive(path: str | Path, *, group_reads: bool = False) -> Generator[bool]:
     """Hold the write lock of a secret file that exists, after the checks of `open_private`.
 
     Yields:
@@ -31,7 +31,7 @@ def exclusive(path: str | Path) -> Generator[bool]:
         UnsafeFile: the file is a link, somebody else's, or open to others.
         ServiceFailed: somebody holds the lock for too long.
     """
-    with _opened(path, writable=True) as descriptor:
+    with _opened(path, group_reads=group_reads) as descriptor:
         yield descriptor is not None and _is_same(path, descriptor)
 
 
@@ -52,14 +52,14 @@ def shared(path: str | Path) -> Generator[int]:
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path, *, writable: bool) -> Generator[int | None]:
+def _opened(path: str | Path, *, group_reads: bool) -> Generator[int | None]:
     try:
-        descriptor = open_private(path, group_reads=True, writable=writable)
+        descriptor = open_private(path, group_reads=group_reads, writable=True)
     except FileNotFoundError:
         yield None
         return
     try:
-        _lock(path, descriptor, writing=writable)
+        _lock(path, descriptor, writing=True)
         yield descriptor
     finally:
         os.close(descriptor)

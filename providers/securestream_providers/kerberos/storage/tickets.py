@@ -17,8 +17,10 @@ from securestream_providers.kerberos.credentials import Tickets
 from securestream_providers.kerberos.effects import RecallTickets, RememberTickets
 from securestream_providers.kerberos.storage.caches import load_cache, update_cache
 from securestream_providers.kerberos.storage.names import cache_name
+from securestream_providers.krb5.ccache import positions_of
 from securestream_providers.krb5.config import Krb5Config
 from securestream_providers.krb5.names import KerberosName
+from securestream_providers.krb5.numbers import NameType
 from securestream_providers.krb5.tickets import CachedTicket, TicketCache
 
 MOST_CREDENTIALS: Final = 4096
@@ -51,16 +53,15 @@ def with_tickets(
             return None
         return TicketCache(client, new, configuration, kdc_offset)
     replaced = {_identity(ticket) for ticket in new}
-    count = len(cache.tickets)
     kept = [place for place, ticket in enumerate(cache.tickets) if _identity(ticket) not in replaced]
-    known = cache.positions if len(cache.positions) == len(cache.configuration) else (count,) * len(cache.configuration)
     said = {setting[:2] for setting in configuration if setting not in cache.configuration}
     settings = [
-        (setting, bisect_left(kept, place))
-        for setting, place in zip(cache.configuration, known, strict=True)
+        (setting, (bisect_left(kept, place), name_type))
+        for setting, (place, name_type) in zip(cache.configuration, positions_of(cache), strict=True)
         if setting[:2] not in said
     ]
-    settings += [(setting, len(kept) + len(new)) for setting in configuration if setting[:2] in said]
+    last = (len(kept) + len(new), int(NameType.PRINCIPAL))
+    settings += [(setting, last) for setting in configuration if setting[:2] in said]
     return replace(
         cache,
         tickets=(*(cache.tickets[place] for place in kept), *new),
