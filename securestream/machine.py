@@ -78,6 +78,8 @@ class HandshakeMachine:
         self._state = _NEW
         self._legs = 0
         self._octets = 0
+        self._early: bytes | None = None
+        """The peer's first token, while an acceptor still needs something else (its keys, its configuration)."""
 
     def __repr__(self) -> str:
         return f"<HandshakeMachine {self._state.value}>"
@@ -106,12 +108,16 @@ class HandshakeMachine:
                 step = self._advance(handshake, None, None)
                 if reply is None:
                     return step
+                if step.need is not None:
+                    self._early = reply
+                    return step
                 if step is not _LISTENING:
                     self.close()
                     raise UsageError("an initiator speaks first: step it without a token to begin")
             if self._state is _EXCHANGING:
                 self._count(reply)
-            return self._advance(handshake, reply, None)
+            step = self._advance(handshake, reply, None)
+            return step if self._early is None else self._give_early(step)
         finally:
             del reply  # this frame is in the traceback of what is raised
 
@@ -130,12 +136,27 @@ class HandshakeMachine:
         if self._state is State.NEW:
             self.close()
             raise error
-        return self._advance(handshake, None, error)
+        step = self._advance(handshake, None, error)
+        return step if self._early is None else self._give_early(step)
+
+    def _give_early(self, step: Step) -> Step:
+        """Go on with the token that came early, once it is due."""
+        if step.need is not None:
+            return step
+        token, self._early = self._early, None
+        try:
+            if step is not _LISTENING:
+                self.close()
+                raise UsageError("an initiator speaks first: step it without a token to begin")
+            return self.step(token)
+        finally:
+            del token  # this frame is in the traceback of what is raised
 
     def close(self) -> None:
         """Abandon the handshake; its generator is closed. Idempotent; an established one is not changed."""
         if self._handshake is not None:
             handshake, self._handshake = self._handshake, None
+            self._early = None
             self._state = State.FAILED
             handshake.close()
 
@@ -183,7 +204,7 @@ class HandshakeMachine:
         return Step(token=outcome.token, established=outcome)
 
     def _drop(self, failure: BaseException) -> None:
-        self._handshake = None
+        self._handshake = self._early = None
         self._state = State.FAILED
         clear_frames(failure)
 

@@ -76,6 +76,35 @@ class TestAcceptor:
         assert (step.token, step.need, step.established) == (None, None, None)
         assert machine.step(b"hello").token == b"answer"
 
+    def test_its_first_token_waits_for_what_it_needs_before(self) -> None:
+        got: list[object] = []
+
+        def needing() -> Handshake:
+            got.append((yield from Ask("which key?")))
+            got.append((yield from Exchange()))
+            return established(b"answer")
+
+        machine = HandshakeMachine(needing())
+        assert machine.step(b"hello").need == Ask("which key?")
+        assert machine.step(3).token == b"answer"
+        assert got == [3, b"hello"]
+
+    def test_it_is_counted_then(self) -> None:
+        machine = HandshakeMachine(asking(Ask()), Limits(token_size=1))
+        machine.step(b"hello")
+        with pytest.raises(UsageError, match="initiator speaks first"):
+            machine.step(3)
+
+        def needing() -> Handshake:
+            yield from Ask()
+            yield from Exchange()
+            return established()
+
+        machine = HandshakeMachine(needing(), Limits(token_size=1))
+        machine.step(b"hello")
+        with pytest.raises(LimitExceeded):
+            machine.step(3)
+
 
 class TestNeeds:
     def test_a_need_is_shown_and_its_reply_goes_back(self) -> None:

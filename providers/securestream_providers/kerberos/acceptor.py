@@ -7,7 +7,7 @@ from collections.abc import Generator
 from datetime import timedelta
 from typing import Any, Final
 
-from securestream.credentials import Credential
+from securestream.credentials import Credential, Keytab, find_form
 from securestream.errors import HandshakeError, InvalidToken, MalformedMessage, Replay, UsageError
 from securestream.options import BindingPolicy, ContextFlags, Options, Role
 from securestream.provider import Effect, Established, Exchange, FirstUse, Handshake
@@ -24,7 +24,7 @@ from securestream_providers.krb5.keys import Key, random_key
 from securestream_providers.krb5.messages import PVNO, ApRep, ApReq, EncApRepPart, EncryptedData, EncryptionKey
 from securestream_providers.krb5.numbers import ErrorCode, KeyUsage
 from securestream_providers.krb5.opening import decrypt_message
-from securestream_providers.krb5.tickets import CachedTicket
+from securestream_providers.krb5.tickets import CachedTicket, KeytabEntry
 
 _HALF: Final = 0x3FFFFFFF
 _AP_REQ: Final = b"\x6e"
@@ -41,6 +41,9 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
     if options.binding_policy is BindingPolicy.ALWAYS and options.channel_bindings is None:
         raise UsageError("BindingPolicy.ALWAYS needs the channel bindings of the acceptor's own channel")
     config = yield from policy.configuration()
+    entries: tuple[KeytabEntry, ...] | None = None
+    if find_form(credential, Keytab) is not None:  # before the first token, so that whoever begins a listener is told
+        entries = yield from LoadKeytab(credential, config)
     received = yield from Exchange()
     own: CachedTicket | None = None
     if _asks_for_ticket(received):
@@ -50,7 +53,7 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
     raw, message = _request(received)
     refuser = Refuser(options, raw=raw)
     try:
-        return (yield from _answer(policy, config, credential, options, own, message, refuser))
+        return (yield from _answer(policy, config, credential, entries, options, own, message, refuser))
     except HandshakeError as failure:
         if failure.token is None and not isinstance(failure, InvalidToken):
             failure.token = refuser.token(ErrorCode.GENERIC)
@@ -83,6 +86,7 @@ def _answer(
     policy: Policy,
     config: Krb5Config,
     credential: Credential | None,
+    entries: tuple[KeytabEntry, ...] | None,
     options: Options,
     own: CachedTicket | None,
     message: bytes,
@@ -91,7 +95,8 @@ def _answer(
     request = ApReq.decode(message)
     keys = None
     if own is None:
-        entries = yield from LoadKeytab(credential, config)
+        if entries is None:
+            entries = yield from LoadKeytab(credential, config)
         keys = policy.keys(entries, credential)
     checked = check_request(policy, config, keys, own, request, options, refuser)
     first = yield from FirstUse(
