@@ -152,7 +152,7 @@ def _delegation(
         return None
     session = kdc_client.Session(settings, options, obtained.kdc_offset)
     forwarded = yield from kdc_client.forwarded_tgt(session, tgt)
-    return make_krb_cred((forwarded,), ticket.key, session.now(), options.random)
+    return make_krb_cred((forwarded,), ticket.key, session.kdc_time(), options.random)
 
 
 def _request(

@@ -40,7 +40,7 @@ def error(code: int) -> bytes:
 def request(*addresses: KdcAddress, **changes: object) -> KdcRequest:
     """A request to servers at `addresses`; `changes` are of the configuration."""
     fields: dict[str, object] = {"kdc_timeout": 0.2, "dns_lookup_kdc": False, **changes}
-    config = replace(Krb5Config(realms={REALM: RealmConfig(addresses)}), **fields)  # type: ignore[arg-type]
+    config = replace(Krb5Config(realms={REALM: RealmConfig(addresses)}), **fields)  # type: ignore[arg-type]  # by name
     return KdcRequest(REALM, QUESTION, config)
 
 

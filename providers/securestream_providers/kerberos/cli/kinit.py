@@ -33,23 +33,17 @@ from securestream_providers.krb5.tickets import CachedTicket, TicketCache
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments, which are those of MIT's kinit where it has them."""
     parser.add_argument("principal", nargs="?", help="who; by default whose the cache is, else the login name")
-    parser.add_argument(
-        "-c", "--ccache", metavar="NAME", help="the credential cache: FILE:, DIR: or a path"
-    )
+    parser.add_argument("-c", "--ccache", metavar="NAME", help="the credential cache: FILE:, DIR: or a path")
     parser.add_argument("-k", dest="with_keytab", action="store_true", help="log on with a keytab")
     parser.add_argument("-t", "--keytab", metavar="FILE", help="the keytab of -k; by default the system's")
     parser.add_argument("-l", "--lifetime", metavar="DURATION", help="of the ticket, such as 10h")
     parser.add_argument("-r", "--renewable", metavar="DURATION", help="ask for a ticket that can be renewed so long")
-    parser.add_argument(
-        "-f", dest="forwardable", action="store_true", default=None, help="ask for one to be forwarded"
-    )
+    parser.add_argument("-f", dest="forwardable", action="store_true", default=None, help="ask for one to be forwarded")
     parser.add_argument("-F", dest="forwardable", action="store_false", help="ask for one that is not forwardable")
     parser.add_argument("-p", dest="proxiable", action="store_true", default=None, help="ask for a proxiable ticket")
     parser.add_argument("-P", dest="proxiable", action="store_false", help="ask for one that is not proxiable")
     parser.add_argument("-T", "--armor-ccache", metavar="NAME", help="require FAST, with the ticket in this cache")
-    parser.add_argument(
-        "-E", "--enterprise", action="store_true", help="the principal is an enterprise name"
-    )
+    parser.add_argument("-E", "--enterprise", action="store_true", help="the principal is an enterprise name")
     parser.add_argument("-C", "--canonicalize", action="store_true", default=None, help="let the KDC replace the name")
     parser.add_argument("-R", "--renew", action="store_true", help="renew the ticket in the cache")
     parser.add_argument("-v", "--validate", action="store_true", help="validate the postdated ticket in the cache")
@@ -83,7 +77,7 @@ def run(asked: Namespace, report: Report) -> int:
     store_cache(name, TicketCache(client, (made.ticket,), _configuration(made), made.kdc_offset.total_seconds()))
     _told(report, name, made.ticket)
     if made.password_expires is not None:
-        left = (made.password_expires - session.now()).days
+        left = (made.password_expires - session.kdc_time()).days
         if left < 14:  # a fortnight, as others warn
             report.say("expires", f"the password of {client} expires in {max(left, 0)} days", days=left)
     return 0

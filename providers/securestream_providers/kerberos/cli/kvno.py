@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments, which are those of MIT's kvno where it has them."""
     parser.add_argument("service", nargs="+", help="such as HTTP/web.example.com, also with @REALM")
-    parser.add_argument(
-        "-c", "--ccache", metavar="NAME", help="the credential cache: FILE:, DIR: or a path"
-    )
+    parser.add_argument("-c", "--ccache", metavar="NAME", help="the credential cache: FILE:, DIR: or a path")
     parser.add_argument("-k", "--keytab", metavar="FILE", help="decrypt the tickets with these keys, to prove them")
     parser.add_argument("-U", "--for-user", metavar="USER", help="in this user's name, by S4U2self")
     parser.add_argument("-P", "--proxy", action="store_true", help="with -U: to the services, by S4U2proxy")

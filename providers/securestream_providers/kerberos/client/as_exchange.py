@@ -103,7 +103,7 @@ class _Exchange:
         armor = None if self.armor is None else self.armor.key
         return Situation(session, self.client, self.keys, self.etypes, self.recipes, armor)
 
-    def now(self) -> datetime:
+    def kdc_time(self) -> datetime:
         """The KDC's time, as far as it is known."""
         return self.session.options.clock() + self.offset
 
@@ -125,7 +125,7 @@ class _Exchange:
             raise Unsupported(
                 f"FAST with a KDC of {self.client.realm} needs a ticket-granting ticket for that realm as armor"
             )
-        self.armor = fast.make_armor(ticket, self.now(), self.session.options.random)
+        self.armor = fast.make_armor(ticket, self.kdc_time(), self.session.options.random)
 
 
 def initial_ticket(
@@ -180,7 +180,7 @@ def _make_request(exchange: _Exchange) -> _Request:
 
 
 def _body(exchange: _Exchange) -> KdcReqBody:
-    settings, now = exchange.session.settings, exchange.now().replace(microsecond=0)
+    settings, now = exchange.session.settings, exchange.kdc_time().replace(microsecond=0)
     config = settings.config
     options = KdcOptions(0)
     if config.forwardable if settings.forwardable is None else settings.forwardable:
@@ -250,7 +250,7 @@ def _refused(exchange: _Exchange, error: KrbError) -> HandshakeError:
 def _is_skew(exchange: _Exchange, error: KrbError) -> bool:
     if error.error_code == ErrorCode.AP_SKEW:
         return True
-    far = abs(server_time(error) - exchange.now()) > exchange.session.settings.config.clock_skew
+    far = abs(server_time(error) - exchange.kdc_time()) > exchange.session.settings.config.clock_skew
     return error.error_code == ErrorCode.NEVER_VALID and far
 
 
@@ -351,8 +351,8 @@ def _accept(exchange: _Exchange, request: _Request, reply: AsRep) -> Generator[E
         until=request.body.till,
     )
     session.offset = _learned_offset(session, part)
-    ticket = checked_ticket(reply, client, part, asked, request.body.etype, session.now())
-    fast_available = _fast_available(part)
+    ticket = checked_ticket(reply, client, part, asked, request.body.etype, session.kdc_time())
+    fast_available = request.armor is not None or _fast_available(part)
     if fast_available:
         session.fast_realms.add(ticket.server.realm)
     return InitialTicket(ticket, session.offset, fast_available, part.key_expiration)

@@ -64,7 +64,7 @@ def long_term(
     keytab = find_form(credential, Keytab)
     if keytab is None:
         return None
-    entries = yield from LoadKeytab(keytab, settings.config)
+    entries = yield from LoadKeytab(keytab, settings.config, initiating=True)
     if not entries:
         raise NoCredentials("the keytab is empty; add a key (ktadd)")
     if keytab.principal is None:

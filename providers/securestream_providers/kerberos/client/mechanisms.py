@@ -108,7 +108,7 @@ class EncryptedTimestamp:
         """The time under the long-term key."""
         session = situation.session
         key = yield from long_term_key(situation, situation.etypes)
-        return (preauth.encrypted_timestamp(key, session.now(), session.options.random),)
+        return (preauth.encrypted_timestamp(key, session.kdc_time(), session.options.random),)
 
     def reply_key(self, situation: Situation, etype: int, padata: Sequence[PaData]) -> Generator[Effect[Any], Any, Key]:
         """The long-term key."""
@@ -130,7 +130,7 @@ class EncryptedChallenge:
         key = yield from long_term_key(situation, situation.etypes)
         if situation.armor is None:
             raise Unsupported("an encrypted challenge needs FAST")
-        return (fast.client_challenge(situation.armor, key, session.now(), session.options.random),)
+        return (fast.client_challenge(situation.armor, key, session.kdc_time(), session.options.random),)
 
     def reply_key(self, situation: Situation, etype: int, padata: Sequence[PaData]) -> Generator[Effect[Any], Any, Key]:
         """The long-term key, after the KDC's own challenge was checked where it sent one.

@@ -155,7 +155,7 @@ def _find_service(
     second_ticket: bytes,
 ) -> CachedTicket | None:
     """A ticket for the service that is still good and of a type that is allowed."""
-    now, etypes = session.now(), session.settings.requested_etypes
+    now, etypes = session.kdc_time(), session.settings.requested_etypes
     for ticket in tickets:
         if (
             ticket.server.components == server.components
@@ -199,7 +199,7 @@ def _fresh_tgt(
     fetched: list[CachedTicket],
 ) -> Generator[Effect[Any], Any, CachedTicket]:
     """The ticket-granting ticket: as it is, renewed, or fetched anew."""
-    now = session.now()
+    now = session.kdc_time()
     if tgt is not None and tgt.end_time - now > _REFRESHED_BEFORE_END:
         return tgt
     if known.keys is not None and known.client is not None:

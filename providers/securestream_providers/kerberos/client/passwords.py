@@ -101,7 +101,7 @@ def set_password(
 
 
 def _request(session: Session, ticket: CachedTicket, version: int, data: bytes) -> Generator[Effect[Any], Any, None]:
-    random, now = session.options.random, session.now()
+    random, now = session.options.random, session.kdc_time()
     subkey = random_key(ticket.key.etype, random)
     sequence = session.nonce()
     ap_req = make_ap_req(ticket, now, random, subkey=subkey, sequence=sequence, options=ApOptions.MUTUAL_REQUIRED)

@@ -84,7 +84,7 @@ def service_ticket(
 
 def _across(known: Iterable[CachedTicket], session: Session) -> dict[tuple[str, str], CachedTicket]:
     """The tickets for other realms that are still good, by the realm that issued them and the one they are for."""
-    now = session.now()
+    now = session.kdc_time()
     return {
         (ticket.server.realm, ticket.server.components[1]): ticket
         for ticket in known

@@ -81,7 +81,7 @@ class Session:
     offset: timedelta = timedelta(0)
     fast_realms: set[str] = field(default_factory=set[str])
 
-    def now(self) -> datetime:
+    def kdc_time(self) -> datetime:
         """The KDC's time, as far as we know it."""
         return self.options.clock() + self.offset
 

@@ -102,7 +102,7 @@ def tgs_exchange(
     realm = realm_of(tgt)
     hinted: timedelta | None = None
     while True:
-        now = session.now() if hinted is None else session.options.clock() + hinted
+        now = session.kdc_time() if hinted is None else session.options.clock() + hinted
         request = _make_request(session, tgt, asked, now)
         reply = yield from ask(session.settings, realm, request.octets, TgsRep)
         if isinstance(reply, TgsRep):
