@@ -81,7 +81,7 @@ def table(*entries: tuple[int, int, int], count: int | None = None, version: int
         table((1, 8, 40), (1, 8, 48)),
         table((1, 8, 40), version=1),
         table((1, 8, 40), count=3, size=40),
-        table(count=MOST_BUFFERS + 1, size=1 << 12),
+        table(*((kind, 0, 2048) for kind in range(MOST_BUFFERS + 1)), size=2048),
         table(count=(1 << 32) - 1),
         table((1, 9, 56)),
         table((1, 8, 1 << 63)),
