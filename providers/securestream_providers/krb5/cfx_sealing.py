@@ -9,7 +9,7 @@ context that decrypts is fed one block of zeros first. The octets are those of `
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from securestream.errors import ContextExpired, UsageError
@@ -81,8 +81,8 @@ class Sealer:
     """
 
     __slots__ = (
-        *("__weakref__", "_k0", "_last", "_mac", "_mac_size", "_over_ciphertext", "_pool", "_pool_size", "_random"),
-        *("_update", "_update_into"),
+        *("__weakref__", "_k0", "_last", "_mac", "_mac_size", "_over_ciphertext", "_pool_size", "_random"),
+        *("_take", "_update", "_update_into"),
     )
 
     def __init__(self, key: Key, usage: int, random: Random) -> None:
@@ -95,7 +95,7 @@ class Sealer:
         self._over_ciphertext = keys.over_ciphertext
         self._random = random
         self._k0 = self._last = encryptor.update(ZERO_BLOCK)
-        self._pool: Iterator[tuple[bytes, bytes]] = iter(())
+        self._take: Callable[[], tuple[bytes, bytes]] = iter(()).__next__
         self._pool_size = _FIRST_POOL
         discard_in_child(self)
 
@@ -107,7 +107,7 @@ class Sealer:
     def discard(self) -> None:
         """Forget key and confounders; every later use raises `ContextExpired`."""
         self._update = self._update_into = self._mac = self._random = _gone
-        self._pool = iter(())
+        self._take = _gone
         self._k0 = self._last = b""
 
     def seal(self, data: Buffer, trailer: bytes = b"", prefix: bytes = b"") -> bytes:
@@ -121,26 +121,24 @@ class Sealer:
         size = len(data) + len(trailer)
         if size >= _LARGE:
             return self._seal_large(data, trailer, prefix)
-        confounder, masked = next(self._pool, None) or self._refill()
+        try:
+            confounder, masked = self._take()
+        except StopIteration:
+            confounder, masked = self._refill()
+        octets = data + trailer if type(data) is bytes else b"".join((data, trailer))
         mac = self._mac()
-        octets = b"".join((data, trailer)) if trailer else bytes(data)
-        if not self._over_ciphertext:
-            mac.update(confounder + octets)
         last = (size - 1) % BLOCK + 1
         sealed = self._update(b"".join((self._last, masked, octets, _PADDING[last])))
         self._last = final = sealed[-BLOCK:]
-        if not size:
-            stolen = final
-        elif size <= BLOCK:
-            stolen = final + sealed[-32 : last - 32]
-        else:
-            stolen = b"".join((sealed[BLOCK:-32], final, sealed[-32 : last - 32]))
-        if self._over_ciphertext:
-            mac.update(stolen)
-        return b"".join((prefix, stolen, mac.finalize()[: self._mac_size]))
+        if size <= BLOCK or self._over_ciphertext:
+            stolen = b"".join((sealed[BLOCK:-32], final, sealed[-32 : last - 32])) if size else final
+            mac.update(stolen if self._over_ciphertext else confounder + octets)
+            return b"".join((prefix, stolen, mac.finalize()[: self._mac_size]))
+        mac.update(confounder + octets)
+        return b"".join((prefix, sealed[BLOCK:-32], final, sealed[-32 : last - 32], mac.finalize()[: self._mac_size]))
 
     def _seal_large(self, data: Buffer, trailer: bytes, prefix: bytes) -> bytes:
-        confounder, masked = next(self._pool, None) or self._refill()
+        confounder, masked = self._confounder()
         mac = self._mac()
         if not self._over_ciphertext:
             mac.update(confounder)
@@ -175,7 +173,7 @@ class Sealer:
             The block in front (the confounder), the encrypted parts, each as long as before, and what is behind: the
             trailer and the checksum.
         """
-        confounder, masked = next(self._pool, None) or self._refill()
+        confounder, masked = self._confounder()
         octets = b"".join((*(data for data, encrypted in parts if encrypted), trailer))
         last = (len(octets) - 1) % BLOCK + 1
         sealed = self._update(b"".join((self._last, masked, octets, _PADDING[last])))
@@ -188,6 +186,12 @@ class Sealer:
         _feed(mac, ends[0], *covered, ends[1])
         return front, pieces, behind + mac.finalize()[: self._mac_size]
 
+    def _confounder(self) -> tuple[bytes, bytes]:
+        try:
+            return self._take()
+        except StopIteration:
+            return self._refill()
+
     def _refill(self) -> tuple[bytes, bytes]:
         """Draw confounders; each goes with its sum with K0. Gives the first pair."""
         size = BLOCK * self._pool_size
@@ -195,9 +199,9 @@ class Sealer:
         mask = int.from_bytes(self._k0 * self._pool_size, "big")
         masked = (int.from_bytes(drawn, "big") ^ mask).to_bytes(size, "big")
         pairs = [(drawn[at : at + BLOCK], masked[at : at + BLOCK]) for at in range(0, size, BLOCK)]
-        self._pool = iter(pairs)
+        self._take = iter(pairs).__next__
         self._pool_size = _POOL
-        return next(self._pool)
+        return self._take()
 
 
 class Unsealer:
@@ -256,16 +260,17 @@ class Unsealer:
             return self._unseal_large(token, start, trailer)
         if type(token) is not bytes:
             token = bytes(token)
+        checksum = token[end:]
         mac = self._mac()
         if self._over_ciphertext:
             mac.update(token[start:end])
-            if not hmac.compare_digest(mac.finalize()[: self._mac_size], token[end:]):
+            if not hmac.compare_digest(mac.finalize()[: self._mac_size], checksum):
                 raise altered()
+        last = (size - 1) % BLOCK + 1
+        cut = end - last
         if size == BLOCK:
             plain = self._update(ZERO_BLOCK + token[start:end])
         else:
-            last = (size - 1) % BLOCK + 1
-            cut = end - last
             swapped, stolen = token[cut - BLOCK : cut], token[cut:end]
             if last != BLOCK:
                 stolen += self._update(ZERO_BLOCK + swapped)[BLOCK + last :]
@@ -273,10 +278,11 @@ class Unsealer:
         size += BLOCK
         if not self._over_ciphertext:
             mac.update(plain[BLOCK:size])
-            if not hmac.compare_digest(mac.finalize()[: self._mac_size], token[end:]):
+            if not hmac.compare_digest(mac.finalize()[: self._mac_size], checksum):
                 del plain  # most of it may be genuine
                 raise altered()
-        return plain[32 : size - trailer], plain[size - trailer : size]
+        size -= trailer
+        return plain[32:size], plain[size : size + trailer]
 
     def _unseal_large(self, token: Buffer, start: int, trailer: int) -> tuple[bytes, bytes]:
         buffer = _borrow(len(token) + 3 * BLOCK)
