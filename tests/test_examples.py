@@ -19,8 +19,8 @@ from securestream.services.accounts_sqlite import SqliteAccounts
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
-RUN_ELSEWHERE = {"__init__.py", "custom_provider.py"}
-"""The provider of a third party has a test, and a distribution, of its own."""
+RUN_ELSEWHERE = {"__init__.py", "custom_provider.py", "ldap_whoami.py"}
+"""The provider of a third party has a test, and a distribution, of its own; LDAP needs a domain (tests/interop)."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,6 +55,15 @@ def test_echo(backend: str) -> None:
         "the server sees alice",
         "the echo is b'hello'",
         "a wrong password: SEC_E_LOGON_DENIED",
+    ]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_kerberos_echo(backend: str) -> None:
+    assert sorted(run(EXAMPLES / "kerberos_echo.py", backend)) == [
+        "a wrong password: SEC_E_LOGON_DENIED",
+        r"the echo is b'hello' from EXAMPLE.COM\echo/files.example.com",
+        r"the server sees EXAMPLE.COM\alice",
     ]
 
 

@@ -22,7 +22,7 @@ from securestream.cli.setup import (
     is_record_package,
     level_of,
     package_of,
-    server_credential,
+    served_credential,
 )
 from securestream.cli.splice import CHUNK, leaves, splice
 from securestream.errors import NotAuthorized, UsageError
@@ -97,7 +97,7 @@ class Server:
         self._asked = asked
         self._package = package
         self._report = report
-        self._credential = server_credential(asked)
+        self._credential = served_credential(asked, package)
         check_acceptor(package, self._credential)
         self._words = None if asked.execute is None else split_command(asked.execute)
 

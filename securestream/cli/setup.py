@@ -101,6 +101,18 @@ def server_credential(asked: Namespace) -> Credential | None:
     return _certificate(asked)
 
 
+def served_credential(asked: Namespace, package: SecurityPackage) -> Credential | None:
+    """`server_credential`; where none was given and `package` serves with keytabs, the system's keytab.
+
+    Raises:
+        UsageError: as for `server_credential`.
+    """
+    credential = server_credential(asked)
+    if credential is None and all(package.usable(one, Role.ACCEPTOR) is None for one in (None, Keytab())):
+        return Keytab()
+    return credential
+
+
 def client_credential(asked: Namespace) -> Credential | None:
     """The password, the key, the tickets or the certificate with which a client proves who it is.
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from securestream.registry import Registry
+
 DEMO = (sys.executable, "-W", "error", "-m", "securestream.cli.demo")
 
 
@@ -26,6 +28,32 @@ def test_every_exchange_is_right_and_shown(installed: None, package: str, backen
     assert "| Line 1 of this r" in shown
     assert shown.count("one octet flipped") == 4
     assert shown.count("refused by the") == 4
+
+
+def test_kerberos_is_shown_with_its_kdc_and_every_alteration_is_refused(installed: None) -> None:
+    done = demo("--package", "kerberos", "--backend", "trio")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    shown = done.stdout
+    assert shown.count(r"the server saw    DEMO.EXAMPLE\alice from ") == 2
+    assert "UDP  client -> the KDC  AS-REQ alice@DEMO.EXAMPLE" in shown
+    assert "TCP  the KDC -> client  TGS-REP alice@DEMO.EXAMPLE" in shown
+    assert "client -> server  Kerberos AP-REQ" in shown
+    assert "server -> client  Kerberos AP-REP" in shown
+    assert shown.count("| Line 1 of this r") == 4
+    assert shown.count("one octet flipped in a") == 4, "requests and replies of the KDC, too"
+    assert shown.count("refused by the") == 12
+
+
+def test_kerberos_comes_first(installed: None) -> None:
+    assert next(iter(Registry.installed())) == "kerberos"
+
+
+@pytest.mark.parametrize("sabotage", ["leak", "blind"])
+def test_a_fault_of_kerberos_would_be_found(installed: None, sabotage: str) -> None:
+    done = demo("--package", "kerberos", "--backend", "asyncio", "--sabotage", sabotage)
+    assert done.returncode == 1
+    assert ("stand in the wire" if sabotage == "leak" else "a reply of the KDC: accepted") in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,28 @@ def test_the_last_request_and_the_last_reply_are_altered_near_their_end() -> Non
     assert all(flip.from_end < TAIL for flip in flips.values())
 
 
+@pytest.mark.parametrize(
+    ("final", "refused", "status", "wrong"),
+    [
+        (True, {"the client"}, 1, None),
+        (True, {"the server"}, 1, "accepted"),
+        (False, {"the client"}, 1, "accepted"),
+        (True, {"the client"}, 0, "accepted"),
+        (True, set[str](), 1, "accepted"),
+    ],
+)
+def test_a_server_may_believe_in_a_handshake_whose_last_token_the_client_refused(
+    final: bool, refused: set[str], status: int, wrong: str | None
+) -> None:
+    outcome = Outcome([], altered=True, received=b"", status=status, client=None, server={"connection": {}})
+    told = demo._let_in(outcome, b"plaintext", refused, final=final)  # pyright: ignore[reportPrivateUsage]
+    assert told is None if wrong is None else told is not None and told.startswith(wrong)
+
+
 def test_a_server_that_was_not_asked_over_its_transport_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     show = demo.Demonstration._show_leg  # pyright: ignore[reportPrivateUsage]
     with Leg("the KDC", 1, TCP, lambda octets: octets.decode()) as leg:
         assert list(show(None, leg, [Message(CLIENT, TCP, b"asked")])) == []  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         (problem,) = show(None, leg, [Message(CLIENT, UDP, b"asked")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    assert problem == "the KDC was not asked over TCP alone"
-    assert "client -> the KDC  asked" in capsys.readouterr().out
+    assert problem == "the KDC was not asked over TCP"
+    assert "UDP  client -> the KDC  asked" in capsys.readouterr().out

@@ -10,6 +10,7 @@ import pytest
 
 from securestream.cli import serve
 from securestream.cli.arguments import parser
+from securestream.cli.provided import Commands
 from securestream.cli.setup import package_of
 from securestream.errors import UsageError
 from securestream.options import Role
@@ -31,7 +32,28 @@ def _options(of: Any) -> Iterator[str]:
 def test_no_option_takes_a_secret() -> None:
     names = set(_options(parser()))
     suspicious = {name for name in names if any(word in name for word in ("pass", "secret", "hash", "pin", "token"))}
-    assert suspicious == {"--password-file"}
+    assert suspicious == {"--password-file", "--new-password-file", "--password-port"}
+
+
+@pytest.mark.parametrize("command", ["kinit", "kpasswd", "kvno", "klist", "kdestroy", "kdc"])
+@pytest.mark.parametrize("option", ["--password", "--new-password", "--key-octets", "--hash"])
+def test_the_commands_of_kerberos_take_no_secret_either(command: str, option: str) -> None:
+    if command not in Commands.installed():
+        pytest.skip(f"this installation of securestream is older than {command}: pip install -e . again")
+    done = run(command, f"{option}=hunter2")
+    assert done.returncode == 2
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize("arguments", [("kinit", "alice@R.EXAMPLE"), ("kpasswd", "alice@R.EXAMPLE")])
+def test_without_a_terminal_a_password_is_never_read_from_elsewhere(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Standard input is the peer's data or a script's: what stands there is no password."""
+    (tmp_path / "krb5.conf").touch()
+    environ = {"KRB5_CONFIG": str(tmp_path / "krb5.conf"), "KRB5CCNAME": f"FILE:{tmp_path}/absent"}
+    done = run(*arguments, "--realm", "R.EXAMPLE", "--kdc", "127.0.0.1:1", stdin=b"hunter2\n", environ=environ)
+    assert done.returncode == 2
+    assert b"no terminal to ask at" in done.stderr
+    assert b"hunter2" not in done.stderr
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.1", "files.example"])

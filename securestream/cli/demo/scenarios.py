@@ -33,7 +33,7 @@ class Scene:
         environ: further variables of both ends.
         hidden: what else must not appear in the wire, by what it is called.
         legs: what the ends ask of third parties.
-        covered: from a token to the range of its octets that the mechanism protects; `None`: it protects them all.
+        covered: the positions in a token of octets that the mechanism protects; `None`: it protects them all.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Scene:
     environ: Mapping[str, str] = field(default_factory=dict[str, str])
     hidden: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
     legs: tuple[Leg, ...] = ()
-    covered: Callable[[bytes], range] | None = None
+    covered: Callable[[bytes], Sequence[int]] | None = None
 
     def secrets(self) -> dict[str, bytes]:
         """What must not appear in the wire, beside the plaintext."""
