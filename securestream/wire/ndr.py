@@ -405,7 +405,9 @@ def _read_structure(cls: type[Structure], plan: _Plan, values: Sequence[Any], re
     for field in plan.fields:
         value = field.kind.read(values[field.first : field.last], reader, found)
         found[field.name] = value if field.convert is None else field.convert(value)
-    return cls(**found)
+    value = object.__new__(cls)  # all fields are there, and no structure has a __post_init__
+    value.__dict__.update(found)
+    return value
 
 
 def _write_array(element: Kind | type[Structure], values: Sequence[Any], writer: Writer) -> None:
