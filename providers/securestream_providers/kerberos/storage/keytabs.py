@@ -104,13 +104,13 @@ class KeytabPerformer(Performer):
         path = _path(credential, load)
 
         def read(watch: Any) -> tuple[KeytabEntry, ...]:
-            watch(str(path))
+            watch(path)
             return load_keytab(path)
 
         return self._watched.load(path, read)
 
 
-def _path(credential: Keytab | None, effect: LoadKeytab) -> Path:
+def _path(credential: Keytab | None, effect: LoadKeytab) -> str:
     try:
         return keytab_path(credential, effect.config, initiating=effect.initiating)
     except UsageError as error:

@@ -26,7 +26,7 @@ def configuration_files() -> tuple[str, ...]:
     return tuple(path for path in named.split(os.pathsep) if path) if named else (DEFAULT_CONFIGURATION,)
 
 
-def keytab_path(credential: Keytab | None, config: Krb5Config, *, initiating: bool = False) -> Path:
+def keytab_path(credential: Keytab | None, config: Krb5Config, *, initiating: bool = False) -> str:
     """Where a keytab lies: what the credential names, else ``KRB5_KTNAME``, the configuration, `DEFAULT_KEYTAB`.
 
     Args:
@@ -40,20 +40,20 @@ def keytab_path(credential: Keytab | None, config: Krb5Config, *, initiating: bo
     name = str(credential.path) if credential is not None and credential.path is not None else None
     if name is None and initiating:
         client = from_environment("KRB5_CLIENT_KTNAME") or config.settings.get("default_client_keytab_name")
-        if client and (from_environment("KRB5_CLIENT_KTNAME") or _plain(client).exists()):
+        if client and (from_environment("KRB5_CLIENT_KTNAME") or os.path.exists(_plain(client))):
             name = client
     if name is None:
         name = from_environment("KRB5_KTNAME") or config.default_keytab_name or DEFAULT_KEYTAB
     return _plain(name)
 
 
-def _plain(name: str) -> Path:
+def _plain(name: str) -> str:
     kind, separator, rest = name.partition(":")
     if not separator or len(kind) < 2 or "/" in kind or "\\" in kind:  # C:\path is a path
-        return Path(expand(name))
+        return expand(name)
     if kind not in ("FILE", "WRFILE"):
         raise UsageError(f"keytabs of the kind {kind} are not supported; name a file, as FILE:/etc/krb5.keytab")
-    return Path(expand(rest))
+    return expand(rest)
 
 
 def cache_name(credential: CredentialCache | None, config: Krb5Config) -> str:
@@ -90,6 +90,8 @@ def expand(name: str) -> str:
     Raises:
         UsageError: an unknown token.
     """
+    if "%{" not in name:
+        return name
     return _TOKEN.sub(lambda found: _value_of(found[1], name), name)
 
 
