@@ -32,6 +32,11 @@ class Window:
         self.order = order
         self.seen = seen
 
+    def take_due(self) -> None:
+        """Note an authentic message whose number is `due`."""
+        self.seen = (self.seen << 1 | 1) & _MASK
+        self.due = (self.due + 1) % self._modulus
+
     def take(self, number: int) -> None:
         """Note an authentic message of this number. What is refused changes nothing.
 
