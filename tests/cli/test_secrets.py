@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from securestream.cli.demo.certificates import Authority
+from securestream.registry import Registry
 from securestream.services.nt_hash import nt_hash
 from tests.cli.keys import seal_key
 from tests.cli.processes import Running, run
+from tests.cli.realm import ALICE, SERVICE, Realm
 
 CANARY = "canary-PASSWORD-4711"
 WRONG = "canary-WRONG-0815"
@@ -68,6 +70,35 @@ def test_verbose_and_json_show_the_steps_of_ntlm_and_no_secret(
     if "--log-json" in reporting:
         for line in (*served.splitlines(), *right.stderr.decode().splitlines()):
             assert json.loads(line)["event"]
+
+
+def test_the_commands_of_kerberos_show_no_secret(tmp_path: Path, installed: None) -> None:
+    if "kerberos" not in Registry.installed():
+        pytest.skip("this installation of securestream has no Kerberos yet: pip install -e . again")
+    new = tmp_path / "new"
+    new.touch(mode=0o600)
+    new.write_text(WRONG, encoding="utf-8")
+    with Realm(tmp_path, CANARY) as realm:
+        keys = [entry.key.contents.reveal() for entry in realm.kdc.entries("alice", SERVICE)]
+        told: list[bytes] = []
+        for arguments, password in (
+            (("kinit", ALICE), WRONG),
+            (("kinit", ALICE), CANARY),
+            (("kvno", SERVICE, "nobody/there"), None),
+            (("klist", "-e", "-f"), None),
+            (("klist", "--json"), None),
+            (("klist", "-k", "-e", "-t", realm.keytab(SERVICE)), None),
+            (("kpasswd", ALICE, "--new-password-file", str(new)), "not " + CANARY),
+            (("kpasswd", ALICE, "--new-password-file", str(new)), CANARY),
+            (("kdestroy",), None),
+        ):
+            done = run(*arguments, password=password, environ=realm.environ)
+            told += [done.stdout, done.stderr]
+            assert b"Traceback" not in done.stderr
+    check(*told)
+    for key in keys:
+        for form in (key, key.hex().encode(), base64.b64encode(key)[:-4]):
+            assert all(form not in text.lower() for text in told)
 
 
 def test_verbose_shows_the_records_of_tls_and_no_key(authority: Authority) -> None:
