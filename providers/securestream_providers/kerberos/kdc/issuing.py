@@ -87,7 +87,7 @@ def hand_over(realm: Realm, asked: Asked, issue: Issue) -> bytes:
         part.key,
         issue.last_requests or (LastReq(0, part.authtime),),
         asked.body.nonce,
-        issue.key_expiration,
+        None if issue.key_expiration is None else issue.key_expiration.replace(microsecond=0),
         part.flags,
         part.authtime,
         part.starttime,
