@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from tests.interop.peers import mit_kdc as mit
+from tests.interop.peers import samba_ad
 from tests.interop.peers.accounts import DOMAIN, USER, ntlm_environment
 
 
@@ -43,3 +45,16 @@ def mit_kdc(require: Callable[[ModuleType], str], tmp_path_factory: pytest.TempP
     require(mit)
     with mit.MitKdc(tmp_path_factory.mktemp("mit"), kpasswd=True) as kdc:
         yield kdc
+
+
+@pytest.fixture(scope="session")
+def samba_domain(require: Callable[[ModuleType], str]) -> Iterator[samba_ad.SambaDomain]:
+    """The domain of a Samba domain controller, one for the run: 10 to 20 seconds. Tests leave its passwords alone."""
+    require(samba_ad)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # its sockets want a short path
+        try:
+            running = samba_ad.SambaDomain(Path(folder))
+        except PermissionError:
+            pytest.skip("this process may make no network namespace: run the tests as root")
+        with running:
+            yield running

@@ -29,10 +29,21 @@ _BOTH_WAYS = (
 _OUR_ACCEPTOR = ("replay", "replay in 8 processes")
 _OUR_INITIATOR = ("delegation to an untrusted service", "altered AP-REP", "keytab", "cache of kinit")
 _DOTNET = ("altered data", "ticket for another service", "protection too low")
+_DOMAIN = (
+    "PAC of a service ticket",
+    "wrong password",
+    "S4U2self",
+    "S4U2proxy",
+    "S4U2proxy to another service",
+    "kpasswd",
+    "LDAP, SASL GSSAPI, sealed",
+    "LDAP, ticket for another service",
+)
 
 KERBEROS: tuple[Cell, ...] = (
     *cells(GSSAPI, "python-gssapi", ("initiator", "acceptor"), _BOTH_WAYS),
     *cells(GSSAPI, "python-gssapi", ("initiator",), _OUR_ACCEPTOR),
     *cells(GSSAPI, "python-gssapi", ("acceptor",), _OUR_INITIATOR),
+    *cells(DOMAIN, "Samba AD", ("server",), _DOMAIN),
     *cells(STREAM, ".NET", ("server",), (*LEVELS, *_DOTNET)),
 )
