@@ -134,10 +134,31 @@ def test_the_readme_s_client_and_server_talk_to_each_other(
     SqliteAccounts(tmp_path / "accounts.db").add(r"CORP\alice", "correct horse")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    client, server = (block.replace("9000", port) for block in blocks("python"))
+    client, server, _ = (block.replace("9000", port) for block in blocks("python"))
     monkeypatch.chdir(tmp_path)
     lines = run("-c", AROUND.replace("PORT", repr(port)), backend, client, server)
     assert lines == [r"CORP\alice b'hello'", "b'hello' NTLM"]
+
+
+ALONE = """
+import ast, sys
+import anyio
+
+async def main():
+    source = sys.argv[2] + "    print(keytab, package.info.name)"
+    code = compile(source, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(code, {})
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_readme_s_realm_is_made(backend: str) -> None:
+    *_, realm = blocks("python")
+    (line,) = run("-c", ALONE, backend, realm)
+    assert line.startswith("Keytab(")
+    assert line.endswith(" Kerberos")
 
 
 def test_the_readme_s_commands_exist() -> None:
