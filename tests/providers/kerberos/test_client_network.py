@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import socket
 import ssl
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import anyio
 import pytest
@@ -359,3 +361,47 @@ async def test_what_a_proxy_must_not_answer_is_refused(folder: Path, octets: byt
     async with tcp_server(proxy(lambda _: octets), context=served_by(folder, "server")) as port:
         with pytest.raises(NoAuthority):
             await KdcPerformer(5).perform(via_proxy(port, folder / "ca.pem"))
+
+
+# --- DNS -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Record:
+    """An SRV record as dnspython gives it."""
+
+    host: str
+    port: int
+    priority: int
+    weight: int
+
+    @property
+    def target(self) -> Record:
+        return self
+
+    def to_text(self, omit_final_dot: bool) -> str:
+        return self.host if omit_final_dot else self.host + "."
+
+
+async def test_srv_records_find_servers_by_priority_and_never_txt(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    records = [Record("second", 88, 10, 0), Record("light", 88, 0, 1), Record("heavy", 89, 0, 9), Record("", 0, 0, 0)]
+
+    def resolve(name: str, kind: str, lifetime: float) -> list[Record]:
+        asked.append((name, kind))
+        return records if "_udp" in name else []
+
+    stub = ModuleType("dns.resolver")
+    stub.resolve = resolve  # type: ignore[attr-defined]  # a stand-in
+    monkeypatch.setitem(sys.modules, "dns", ModuleType("dns"))
+    monkeypatch.setitem(sys.modules, "dns.resolver", stub)
+    found = await servers_of(replace(request(dns_lookup_kdc=True), realm="OTHER.EXAMPLE"))
+    assert [(one.host, one.port, one.transport) for one in found.addresses] == [
+        ("heavy", 89, "udp"),
+        ("light", 88, "udp"),
+        ("second", 88, "udp"),
+    ]
+    assert asked == [("_kerberos._udp.OTHER.EXAMPLE.", "SRV"), ("_kerberos._tcp.OTHER.EXAMPLE.", "SRV")]
+    records.clear()
+    with pytest.raises(NoAuthority, match="DNS knows none"):
+        await servers_of(replace(request(dns_lookup_kdc=True), realm="OTHER.EXAMPLE"))
