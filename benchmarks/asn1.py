@@ -23,10 +23,13 @@ AP_REQ_TARGET = 45
 """How many times as fast as pyasn1 an AP-REQ is to be decoded."""
 
 # The sizes of the messages that a Kerberos exchange with aes256-sha1 has: 698, 140, 778, 770 and 186 octets
+AS_REP = AsRep(
+    5, 11, (PaData(19, bytes(22)),), "EXAMPLE.COM", ALICE, TICKET.encode(), EncryptedData(18, None, bytes(178))
+)
 MESSAGES: dict[str, der.Message] = {
     "AP-REQ": replace(AP_REQ, authenticator=EncryptedData(18, None, bytes(179))),
     "AP-REP": replace(AP_REP, enc_part=EncryptedData(18, None, bytes(112))),
-    "AS-REP": AsRep(5, 11, (PaData(19, bytes(22)),), "EXAMPLE.COM", ALICE, TICKET, EncryptedData(18, None, bytes(178))),
+    "AS-REP": AS_REP,
     "NegTokenInit": NEG_INIT,
     "NegTokenResp": NEG_RESP,
 }

@@ -110,7 +110,7 @@ MADE: dict[str, st.SearchStrategy[der.Message]] = {
         moment,
         maybe(key),
         maybe(uint32),
-        maybe(authorization),
+        maybe(authorization.map(AuthorizationData)),
     ),
     "EncTicketPart": st.builds(
         EncTicketPart,
@@ -127,7 +127,7 @@ MADE: dict[str, st.SearchStrategy[der.Message]] = {
         maybe(authorization.map(AuthorizationData)),
     ),
     "AsReq": st.builds(AsReq, st.just(5), int32, maybe(padata), body),
-    "AsRep": st.builds(AsRep, st.just(5), st.just(11), maybe(padata), text, name, ticket, encrypted),
+    "AsRep": st.builds(AsRep, st.just(5), int32, maybe(padata), text, name, ticket.map(Ticket.encode), encrypted),
     "KrbError": st.builds(
         KrbError,
         st.just(5),

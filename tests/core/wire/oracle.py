@@ -187,7 +187,7 @@ def to_pyasn1(value: Any, spec: Any) -> Any:
         return decoder.decode(der.element(0xA0 | tags[-1].tagId, value), asn1Spec=spec)[0]
     if isinstance(spec, univ.Sequence):
         sequence_value = spec.clone()
-        sent = [item for item in dataclasses.fields(value) if "octets" not in item.name]
+        sent = [item for item in dataclasses.fields(value) if item.init and "octets" not in item.name]
         for position, item in enumerate(sent):
             part = getattr(value, item.name)
             if part is not None:

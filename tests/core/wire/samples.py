@@ -16,7 +16,7 @@ from tests.core.wire.schemas import (
     Checksum,
     Colour,
     EncApRepPart,
-    EncKdcRepPart,
+    EncAsRepPart,
     EncryptedData,
     EncryptionKey,
     EncTicketPart,
@@ -74,7 +74,7 @@ MESSAGES: dict[str, der.Message] = {
     "enc-ap-rep": EncApRepPart(NOW, 123456, KEY, 0xFFFFFFFF),
     "enc-ap-rep-short": EncApRepPart(NOW, 0),
     "authenticator": Authenticator(
-        5, "EXAMPLE.COM", ALICE, Checksum(0x8003, bytes(24)), 999999, NOW, KEY, 17, (AUTHORIZATION,)
+        5, "EXAMPLE.COM", ALICE, Checksum(0x8003, bytes(24)), 999999, NOW, KEY, 17, AuthorizationData((AUTHORIZATION,))
     ),
     "enc-ticket": EncTicketPart(
         TicketFlags.INITIAL | TicketFlags.FORWARDABLE,
@@ -90,9 +90,11 @@ MESSAGES: dict[str, der.Message] = {
         AuthorizationData((AUTHORIZATION, AUTHORIZATION)),
     ),
     "as-req": AsReq(5, 10, (PaData(2, bytes(60)), PaData(149, b"")), BODY),
-    "as-rep": AsRep(5, 11, (PaData(19, bytes(30)),), "EXAMPLE.COM", ALICE, TICKET, EncryptedData(18, 1, bytes(250))),
-    "enc-kdc-rep": EncKdcRepPart(
-        KEY, (LastReq(0, NOW),), 0x80000001, None, 0x40E10000, NOW, NOW, LATER, None, "EXAMPLE.COM", HTTP
+    "as-rep": AsRep(
+        5, 11, (PaData(19, bytes(30)),), "EXAMPLE.COM", ALICE, TICKET.encode(), EncryptedData(18, 1, bytes(250))
+    ),
+    "enc-kdc-rep": EncAsRepPart(
+        KEY, (LastReq(0, NOW),), 0x80000001, None, TicketFlags(0x40E10000), NOW, NOW, LATER, None, "EXAMPLE.COM", HTTP
     ),
     "krb-error": KrbError(5, 30, None, None, NOW, 5, 25, None, None, "EXAMPLE.COM", HTTP, "Prüfung", bytes(10)),
     "neg-init": NEG_INIT,

@@ -1,226 +1,75 @@
-"""DER messages of RFC 4120, RFC 4178 and [MS-CSSP], declared for the tests, the fuzzers and the benchmark."""
+"""DER messages for the tests, the fuzzers and the benchmark: Kerberos' own, and others declared here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Annotated, TypeAlias
 
 from securestream.wire import der
+from securestream_providers.krb5.messages import (
+    ApRep,
+    ApReq,
+    AsRep,
+    AsReq,
+    Authenticator,
+    AuthorizationData,
+    AuthorizationElement,
+    Checksum,
+    EncApRepPart,
+    EncAsRepPart,
+    EncryptedData,
+    EncryptionKey,
+    EncTicketPart,
+    HostAddress,
+    KdcReqBody,
+    KrbError,
+    LastReq,
+    PaData,
+    PrincipalName,
+    TgsReq,
+    Ticket,
+    TransitedEncoding,
+)
+from securestream_providers.krb5.numbers import TicketFlags
 
-Int32: TypeAlias = Annotated[int, der.INT32]
-UInt32: TypeAlias = Annotated[int, der.UINT32]
-KerberosString: TypeAlias = Annotated[str, der.GENERAL_STRING]
-KerberosFlags: TypeAlias = Annotated[int, der.FLAGS]
+__all__ = [
+    "ApRep",
+    "ApReq",
+    "AsRep",
+    "AsReq",
+    "Authenticator",
+    "AuthorizationData",
+    "AuthorizationElement",
+    "Checksum",
+    "Colour",
+    "EncApRepPart",
+    "EncAsRepPart",
+    "EncTicketPart",
+    "EncryptedData",
+    "EncryptionKey",
+    "Everything",
+    "HostAddress",
+    "InitialToken",
+    "IssuerHint",
+    "KdcReqBody",
+    "KrbError",
+    "LastReq",
+    "NegState",
+    "NegTokenInit",
+    "NegTokenResp",
+    "NegoData",
+    "NegotiationToken",
+    "PaData",
+    "PrincipalName",
+    "TgsReq",
+    "Ticket",
+    "TicketFlags",
+    "TransitedEncoding",
+    "TsRequest",
+]
+
 Oid: TypeAlias = Annotated[str, der.OID]
-Five: TypeAlias = Annotated[int, der.Integer(5, 5)]
-
-
-@dataclass(frozen=True)
-class PrincipalName(der.Message):
-    name_type: Annotated[Int32, der.explicit(0)]
-    name_string: Annotated[tuple[KerberosString, ...], der.explicit(1), der.Size(0, 32)]
-
-
-@dataclass(frozen=True)
-class EncryptedData(der.Message):
-    etype: Annotated[Int32, der.explicit(0)]
-    kvno: Annotated[UInt32 | None, der.explicit(1)]
-    cipher: Annotated[bytes, der.explicit(2)]
-
-
-@dataclass(frozen=True)
-class EncryptionKey(der.Message):
-    keytype: Annotated[Int32, der.explicit(0)]
-    keyvalue: Annotated[bytes, der.explicit(1)] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Checksum(der.Message):
-    cksumtype: Annotated[Int32, der.explicit(0)]
-    checksum: Annotated[bytes, der.explicit(1)]
-
-
-@dataclass(frozen=True)
-class HostAddress(der.Message):
-    addr_type: Annotated[Int32, der.explicit(0)]
-    address: Annotated[bytes, der.explicit(1)]
-
-
-@dataclass(frozen=True)
-class AuthorizationElement(der.Message):
-    ad_type: Annotated[Int32, der.explicit(0)]
-    ad_data: Annotated[bytes, der.explicit(1)]
-
-
-@dataclass(frozen=True)
-class AuthorizationData(der.Message, wrapper=True):
-    elements: tuple[AuthorizationElement, ...]
-
-
-@dataclass(frozen=True)
-class PaData(der.Message):
-    padata_type: Annotated[Int32, der.explicit(1)]
-    padata_value: Annotated[bytes, der.explicit(2)]
-
-
-@dataclass(frozen=True)
-class Ticket(der.Message, tag=der.application(1), extensible=True):
-    tkt_vno: Annotated[Five, der.explicit(0)]
-    realm: Annotated[KerberosString, der.explicit(1)]
-    sname: Annotated[PrincipalName, der.explicit(2)]
-    enc_part: Annotated[EncryptedData, der.explicit(3)]
-
-
-@dataclass(frozen=True)
-class ApReq(der.Message, tag=der.application(14)):
-    pvno: Annotated[Five, der.explicit(0)]
-    msg_type: Annotated[int, der.explicit(1), der.Integer(14, 14)]
-    ap_options: Annotated[KerberosFlags, der.explicit(2)]
-    ticket: Annotated[Ticket, der.explicit(3)]
-    authenticator: Annotated[EncryptedData, der.explicit(4)]
-
-
-@dataclass(frozen=True)
-class ApRep(der.Message, tag=der.application(15)):
-    pvno: Annotated[Five, der.explicit(0)]
-    msg_type: Annotated[int, der.explicit(1), der.Integer(15, 15)]
-    enc_part: Annotated[EncryptedData, der.explicit(2)]
-
-
-@dataclass(frozen=True)
-class EncApRepPart(der.Message, tag=der.application(27)):
-    ctime: Annotated[datetime, der.explicit(0)]
-    cusec: Annotated[int, der.explicit(1), der.MICROSECONDS]
-    subkey: Annotated[EncryptionKey | None, der.explicit(2)] = None
-    seq_number: Annotated[UInt32 | None, der.explicit(3)] = None
-
-
-@dataclass(frozen=True)
-class Authenticator(der.Message, tag=der.application(2)):
-    authenticator_vno: Annotated[Five, der.explicit(0)]
-    crealm: Annotated[KerberosString, der.explicit(1)]
-    cname: Annotated[PrincipalName, der.explicit(2)]
-    cksum: Annotated[Checksum | None, der.explicit(3)]
-    cusec: Annotated[int, der.explicit(4), der.MICROSECONDS]
-    ctime: Annotated[datetime, der.explicit(5)]
-    subkey: Annotated[EncryptionKey | None, der.explicit(6)] = None
-    seq_number: Annotated[UInt32 | None, der.explicit(7)] = None
-    authorization_data: Annotated[tuple[AuthorizationElement, ...] | None, der.explicit(8)] = None
-
-
-class TicketFlags(IntFlag):
-    FORWARDABLE = 0x40000000
-    INITIAL = 0x00400000
-    PRE_AUTHENT = 0x00200000
-
-
-@dataclass(frozen=True)
-class TransitedEncoding(der.Message):
-    tr_type: Annotated[Int32, der.explicit(0)]
-    contents: Annotated[bytes, der.explicit(1)]
-
-
-@dataclass(frozen=True)
-class EncTicketPart(der.Message, tag=der.application(3)):
-    flags: Annotated[TicketFlags, der.explicit(0), der.FLAGS]
-    key: Annotated[EncryptionKey, der.explicit(1)]
-    crealm: Annotated[KerberosString, der.explicit(2)]
-    cname: Annotated[PrincipalName, der.explicit(3)]
-    transited: Annotated[TransitedEncoding, der.explicit(4)]
-    authtime: Annotated[datetime, der.explicit(5)]
-    starttime: Annotated[datetime | None, der.explicit(6)]
-    endtime: Annotated[datetime, der.explicit(7)]
-    renew_till: Annotated[datetime | None, der.explicit(8)]
-    caddr: Annotated[tuple[HostAddress, ...] | None, der.explicit(9)] = None
-    authorization_data: Annotated[AuthorizationData | None, der.explicit(10)] = None
-
-
-@dataclass(frozen=True)
-class KdcReqBody(der.Message):
-    kdc_options: Annotated[KerberosFlags, der.explicit(0)]
-    cname: Annotated[PrincipalName | None, der.explicit(1)]
-    realm: Annotated[KerberosString, der.explicit(2)]
-    sname: Annotated[PrincipalName | None, der.explicit(3)]
-    from_time: Annotated[datetime | None, der.explicit(4)]
-    till: Annotated[datetime, der.explicit(5)]
-    rtime: Annotated[datetime | None, der.explicit(6)]
-    nonce: Annotated[UInt32, der.explicit(7)]
-    etype: Annotated[tuple[Int32, ...], der.explicit(8)]
-    addresses: Annotated[tuple[HostAddress, ...] | None, der.explicit(9)] = None
-    enc_authorization_data: Annotated[EncryptedData | None, der.explicit(10)] = None
-    additional_tickets: Annotated[tuple[Ticket, ...] | None, der.explicit(11)] = None
-
-
-@dataclass(frozen=True)
-class KdcReq(der.Message):
-    pvno: Annotated[Five, der.explicit(1)]
-    msg_type: Annotated[int, der.explicit(2)]
-    padata: Annotated[tuple[PaData, ...] | None, der.explicit(3)]
-    req_body: Annotated[KdcReqBody, der.explicit(4)]
-    body_octets: Annotated[bytes, der.Received("req_body")] = field(default=b"", compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class AsReq(KdcReq, tag=der.application(10)):
-    pass
-
-
-@dataclass(frozen=True)
-class TgsReq(KdcReq, tag=der.application(12)):
-    pass
-
-
-@dataclass(frozen=True)
-class AsRep(der.Message, tag=der.application(11)):
-    pvno: Annotated[Five, der.explicit(0)]
-    msg_type: Annotated[int, der.explicit(1), der.Integer(11, 11)]
-    padata: Annotated[tuple[PaData, ...] | None, der.explicit(2)]
-    crealm: Annotated[KerberosString, der.explicit(3)]
-    cname: Annotated[PrincipalName, der.explicit(4)]
-    ticket: Annotated[Ticket, der.explicit(5)]
-    enc_part: Annotated[EncryptedData, der.explicit(6)]
-
-
-@dataclass(frozen=True)
-class LastReq(der.Message):
-    lr_type: Annotated[Int32, der.explicit(0)]
-    lr_value: Annotated[datetime, der.explicit(1)]
-
-
-@dataclass(frozen=True)
-class EncKdcRepPart(der.Message, tag=der.application(25, also=(26,))):
-    key: Annotated[EncryptionKey, der.explicit(0)]
-    last_req: Annotated[tuple[LastReq, ...], der.explicit(1)]
-    nonce: Annotated[UInt32, der.explicit(2)]
-    key_expiration: Annotated[datetime | None, der.explicit(3)]
-    flags: Annotated[KerberosFlags, der.explicit(4)]
-    authtime: Annotated[datetime, der.explicit(5)]
-    starttime: Annotated[datetime | None, der.explicit(6)]
-    endtime: Annotated[datetime, der.explicit(7)]
-    renew_till: Annotated[datetime | None, der.explicit(8)]
-    srealm: Annotated[KerberosString, der.explicit(9)]
-    sname: Annotated[PrincipalName, der.explicit(10)]
-    caddr: Annotated[tuple[HostAddress, ...] | None, der.explicit(11)] = None
-    encrypted_pa_data: Annotated[tuple[PaData, ...] | None, der.explicit(12)] = None
-
-
-@dataclass(frozen=True)
-class KrbError(der.Message, tag=der.application(30)):
-    pvno: Annotated[Five, der.explicit(0)]
-    msg_type: Annotated[int, der.explicit(1), der.Integer(30, 30)]
-    ctime: Annotated[datetime | None, der.explicit(2)]
-    cusec: Annotated[int | None, der.explicit(3), der.MICROSECONDS]
-    stime: Annotated[datetime, der.explicit(4)]
-    susec: Annotated[int, der.explicit(5), der.MICROSECONDS]
-    error_code: Annotated[Int32, der.explicit(6)]
-    crealm: Annotated[KerberosString | None, der.explicit(7)]
-    cname: Annotated[PrincipalName | None, der.explicit(8)]
-    realm: Annotated[KerberosString, der.explicit(9)]
-    sname: Annotated[PrincipalName, der.explicit(10)]
-    e_text: Annotated[KerberosString | None, der.explicit(11)] = None
-    e_data: Annotated[bytes | None, der.explicit(12)] = None
 
 
 # RFC 4178, [MS-SPNG] 2.2.1

@@ -25,7 +25,7 @@ MIT_TYPES: dict[str, type[der.Message]] = {
     "keyblock": schemas.EncryptionKey,
     "enc_tkt_part": schemas.EncTicketPart,
     "enc_tkt_part(optionals NULL)": schemas.EncTicketPart,
-    "enc_kdc_rep_part(optionals NULL)": schemas.EncKdcRepPart,
+    "enc_kdc_rep_part(optionals NULL)": schemas.EncAsRepPart,
     "as_rep": schemas.AsRep,
     "as_rep(optionals NULL)": schemas.AsRep,
     "ap_req": schemas.ApReq,
@@ -272,9 +272,9 @@ def test_either_tag_of_the_encrypted_part_is_understood() -> None:
     # RFC 4120 5.4.2
     octets = MESSAGES["enc-kdc-rep"].encode()
     assert octets[0] == 0x79
-    assert schemas.EncKdcRepPart.decode(b"\x7a" + octets[1:]) == MESSAGES["enc-kdc-rep"]
+    assert schemas.EncAsRepPart.decode(b"\x7a" + octets[1:]) == MESSAGES["enc-kdc-rep"]
     with pytest.raises(MalformedMessage):
-        schemas.EncKdcRepPart.decode(b"\x7b" + octets[1:])
+        schemas.EncAsRepPart.decode(b"\x7b" + octets[1:])
 
 
 def test_text_is_utf8_and_nothing_else() -> None:
