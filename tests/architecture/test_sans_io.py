@@ -46,6 +46,10 @@ RECORD_ENGINES = "securestream.records"
 
 LAZY = {
     (
+        "providers/securestream_providers/kerberos/package.py",
+        "securestream.ambient",
+    ): "an imported context seals with the machine's clock and randomness where its user gives none",
+    (
         "securestream/credentials.py",
         "securestream.services",
     ): "conveniences that make an account store, called by users",

@@ -43,6 +43,7 @@ _WRAP: Final = b"\x02\x01"
 _FILLER: Final = b"\xff\xff"
 _CLEAR: Final = b"\xff\xff"
 _CONFOUNDER: Final = 8
+_LONGEST: Final = 1 << 40
 _NUMBER: Final = 8
 _DIRECTIONS: Final = {Role.INITIATOR: bytes(4), Role.ACCEPTOR: b"\xff" * 4}
 
@@ -54,17 +55,19 @@ def _framed(token: bytes, outside: int = 0) -> bytes:
     return der.element(_FRAME, bytes(size))[: -size or None] + content
 
 
-def _opened(token: bytes) -> bytes:
-    """What follows the mechanism; the length may count less than what is there, as in DCE style."""
-    if token[:1] != b"\x60":
+def _opened(token: bytes) -> tuple[bytes, int]:
+    """What follows the mechanism, and how many octets of it the frame counts: in DCE style not all."""
+    try:
+        size = der.element_size(token, _LONGEST) if token[:1] == b"\x60" else None
+    except MalformedMessage:
+        size = None
+    if size is None:
         raise BadSignature("this is no token of RFC 1964")
-    start = 2 if len(token) > 1 and token[1] < 128 else 2 + (token[1] & 0x7F if len(token) > 1 else 0)
+    start = 2 if token[1] < 128 else 2 + (token[1] & 0x7F)
     if token[start : start + len(_OID)] != _OID:
         raise BadSignature("this is no token of Kerberos (RFC 1964)")
-    size = int.from_bytes(token[2:start], "big") if start > 2 else token[1]
-    if size > 1 << 32:
-        raise BadSignature("this is no token of RFC 1964")
-    return token[start + len(_OID) :]
+    start += len(_OID)
+    return token[start:], size - start
 
 
 class OldTokens(MessageTokens):
@@ -182,8 +185,10 @@ class OldTokens(MessageTokens):
 
     def unwrap(self, token: Buffer) -> Unwrapped:
         """Open either kind of token."""
-        inner = _opened(bytes(token))
+        inner, counted = _opened(bytes(token))
         sealed = self._check_header(inner, _WRAP)
+        if counted not in (len(inner), self._size + _CONFOUNDER):
+            raise altered()
         number, body = self._number(inner), inner[self._size :]
         if sealed:
             body = self._crypt(body, number, encrypt=False)
@@ -196,9 +201,9 @@ class OldTokens(MessageTokens):
 
     def verify(self, data: Sequence[Buffer], token: Buffer) -> None:
         """Check a MIC token."""
-        inner = _opened(bytes(token))
+        inner, counted = _opened(bytes(token))
         self._check_header(inner, _MIC)
-        if len(inner) != self._size:
+        if not len(inner) == counted == self._size:
             raise altered()
         number = self._number(inner)
         self._compare(15, inner, *data)
@@ -206,8 +211,11 @@ class OldTokens(MessageTokens):
 
     def unseal(self, parts: Sequence[Part], token: Buffer) -> tuple[bytes, ...]:
         """Open what `seal` gave, or Windows."""
-        inner = _opened(bytes(token))
+        inner, counted = _opened(bytes(token))
+        whole = len(inner) + sum(len(data) for data, cover in parts if cover is Cover.SEALED)
         if not self._check_header(inner, _WRAP) or len(inner) != self._size + _CONFOUNDER:
+            raise altered()
+        if counted not in (len(inner), whole):
             raise altered()
         number = self._number(inner)
         body = inner[self._size :] + b"".join(data for data, cover in parts if cover is Cover.SEALED)
@@ -331,7 +339,7 @@ def read_header(token: bytes) -> str:
         MalformedMessage: it is none.
     """
     try:
-        inner = _opened(token)
+        inner, _ = _opened(token)
     except BadSignature:
         inner = b""
     if inner[:2] == _MIC:

@@ -250,7 +250,8 @@ def established(realm: Realm | None = None, **more: Any) -> tuple[KerberosContex
     """The two contexts of a plain handshake."""
     realm = realm or Realm()
     end = package(realm.etype)
-    return meet(realm.tickets(), realm.keytab, **({"client": end, "server": end} | more)).contexts
+    given: dict[str, Any] = {"client": end, "server": end}
+    return meet(realm.tickets(), realm.keytab, **(given | more)).contexts
 
 
 def ticket_granting(realm: Realm) -> CachedTicket:

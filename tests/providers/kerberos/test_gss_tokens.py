@@ -41,7 +41,10 @@ def context(
     """A context with a known key, which takes messages in any order."""
     flags = PROTECTED | (ContextFlags.DCE_STYLE if dce else ContextFlags.NONE)
     keys = Keys(key, key, key if acceptor else None)
-    draw = random.Random(1).randbytes if confounder is None else lambda size: (confounder * size)[:size]
+
+    def draw(size: int) -> bytes:
+        return random.Random(1).randbytes(size) if confounder is None else (confounder * size)[:size]
+
     return KerberosContext(Session(role, flags, keys, sent, 0), lambda: pytest.fail("no clock is asked"), draw)
 
 
