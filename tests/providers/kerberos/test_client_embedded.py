@@ -209,7 +209,7 @@ def test_a_service_delegates_as_its_list_allows() -> None:
     kdc.add_service("ldap/dc.example.com")
     kdc.add_service("cifs/files.example.com")
     kdc.change(WEB, trusted_to_auth=True, delegate_to=("ldap/dc.example.com",))
-    client = Client(kdc)
+    client = Client(kdc, forwardable=True)
     tgt = client.log_on(kdc.name(WEB), KeytabKeys(kdc.entries(WEB))).ticket
     evidence = client.run(s4u2self(client.session, tgt, kdc.name("alice")))
     assert evidence.client == kdc.name("alice")
