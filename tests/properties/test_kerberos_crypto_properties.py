@@ -66,7 +66,7 @@ def test_live_contexts_give_the_octets_of_the_key(etype: int, messages: list[tup
     for index, (data, trailer) in enumerate(messages):
         token = sealer.seal(memoryview(data), trailer, b"header")
         confounder = drawn[index]
-        assert token == b"header" + mine.encrypt(24, data + trailer, lambda _: confounder)  # noqa: B023
+        assert token == b"header" + mine.encrypt(24, data + trailer, lambda _: confounder)  # noqa: B023  called at once
         assert unsealer.unseal(token, 6, len(trailer)) == (data, trailer)
         assert unsealer.unseal(memoryview(token)[6:], 0, len(trailer)) == (data, trailer)
         assert len(token) == 6 + sealer.overhead + len(data) + len(trailer)

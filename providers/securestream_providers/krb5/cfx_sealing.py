@@ -95,7 +95,7 @@ class Sealer:
         self._over_ciphertext = keys.over_ciphertext
         self._random = random
         self._k0 = self._last = encryptor.update(ZERO_BLOCK)
-        self._take: Callable[[], tuple[bytes, bytes]] = iter(()).__next__
+        self._take: Callable[[], tuple[bytes, bytes]] = list[tuple[bytes, bytes]]().pop
         self._pool_size = _FIRST_POOL
         discard_in_child(self)
 
@@ -123,7 +123,7 @@ class Sealer:
             return self._seal_large(data, trailer, prefix)
         try:
             confounder, masked = self._take()
-        except StopIteration:
+        except IndexError:
             confounder, masked = self._refill()
         octets = data + trailer if type(data) is bytes else b"".join((data, trailer))
         mac = self._mac()
@@ -189,7 +189,7 @@ class Sealer:
     def _confounder(self) -> tuple[bytes, bytes]:
         try:
             return self._take()
-        except StopIteration:
+        except IndexError:
             return self._refill()
 
     def _refill(self) -> tuple[bytes, bytes]:
@@ -199,7 +199,8 @@ class Sealer:
         mask = int.from_bytes(self._k0 * self._pool_size, "big")
         masked = (int.from_bytes(drawn, "big") ^ mask).to_bytes(size, "big")
         pairs = [(drawn[at : at + BLOCK], masked[at : at + BLOCK]) for at in range(0, size, BLOCK)]
-        self._take = iter(pairs).__next__
+        pairs.reverse()
+        self._take = pairs.pop
         self._pool_size = _POOL
         return self._take()
 
@@ -378,8 +379,8 @@ def _split(stream: bytes, parts: Sequence[Part]) -> tuple[bytes, list[bytes], by
 
 def _covered(parts: Sequence[Part], pieces: Sequence[bytes]) -> list[Buffer]:
     """All parts in order, the encrypted ones in their other form."""
-    other = iter(pieces)
-    return [next(other) if encrypted else data for data, encrypted in parts]
+    other = list(reversed(pieces))
+    return [other.pop() if encrypted else data for data, encrypted in parts]
 
 
 def _gone(*_: object) -> Any:
