@@ -205,6 +205,11 @@ def _connect(command: argparse.ArgumentParser) -> None:
     command.add_argument("address", type=_address, metavar="HOST:PORT", help="the server; IPv6 in brackets")
     _channel(command)
     command.add_argument("--target", metavar="SPN", help="the service to reach (default host/HOST), or its TLS name")
+    command.add_argument(
+        "--user-to-user",
+        action="store_true",
+        help="--target is a user, who serves with tickets instead of a keytab: serve --ccache (kerberos)",
+    )
     command.add_argument("--user", metavar=r"DOM\name", help="as whom")
     command.add_argument("--ca", metavar="FILE", help="trust these authorities instead of the system's, PEM (schannel)")
     command.add_argument(

@@ -7,6 +7,7 @@ from argparse import Namespace
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
+from securestream.ambient import system_options
 from securestream.cli.addresses import Address
 from securestream.cli.observe import Observed
 from securestream.cli.report import Report, is_expected
@@ -16,9 +17,9 @@ from securestream.cli.setup import NAME_OF, SENTENCE_OF, check_initiator, client
 from securestream.cli.splice import leaves, splice
 from securestream.cli.stdio import StandardStream
 from securestream.errors import UsageError
-from securestream.options import Role
+from securestream.options import ContextFlags, Role
 from securestream.principal import Principal
-from securestream.provider import SecurityPackage
+from securestream.provider import Established, SecurityPackage
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.connect import connect as open_stream
 
@@ -54,6 +55,15 @@ class Client:
         self._package = Observed(package, self._step) if report.verbose else package
         self._credential = client_credential(asked)
         check_initiator(package, self._credential)
+        self._flags = ContextFlags.MUTUAL
+        if asked.user_to_user:
+            self._flags |= ContextFlags.USE_SESSION_KEY
+
+    def _admit(self, established: Established) -> None:
+        """Refuse a package that passes over what was asked for."""
+        flags = getattr(established.result, "flags", ContextFlags.NONE)
+        if self._asked.user_to_user and ContextFlags.USE_SESSION_KEY not in flags:
+            raise UsageError(f"--user-to-user means nothing to {self._package.info.name}: leave it out")
 
     def _step(self, source: str, text: str, size: int) -> None:
         self._report.step(text, step=text, octets=size)
@@ -67,6 +77,8 @@ class Client:
             credential=self._credential,
             target=self._asked.target or f"host/{address.host}",
             protection=level_of(self._asked),
+            options=system_options(flags=self._flags),
+            admit=self._admit,
             handshake_timeout=self._asked.handshake_timeout,
         )
         peer: Principal = stream.extra(SecurityAttribute.peer)

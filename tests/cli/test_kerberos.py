@@ -120,6 +120,27 @@ def test_what_cannot_be_had_is_one_sentence(realm: Realm, arguments: tuple[str, 
         assert PASSWORD.encode() not in done.stderr
 
 
+def test_tickets_serve_a_user_who_has_no_keytab(realm: Realm) -> None:
+    realm.kdc.add_principal("bob", "the password of bob")
+    cache = f"FILE:{realm.folder / 'bob'}"
+    done = run("kinit", "-c", cache, f"bob@{REALM}", password="the password of bob", environ=realm.environ)
+    assert (done.returncode, done.stderr) == (0, b"")
+    serving = ("serve", "127.0.0.1:0", "--package", "kerberos", "--ccache", cache, "--echo")
+    with Running(*serving, environ=realm.environ) as server:
+        asked = ("--user", ALICE, "--user-to-user")
+        done = connect(realm, server, *asked, password=PASSWORD, target=f"bob@{REALM}")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"over kerberos", b"")
+        assert server.line().startswith(f"{SEEN}  ")
+
+
+def test_user_to_user_means_nothing_to_other_packages(store: str) -> None:
+    with Running("serve", "127.0.0.1:0", "--package", "ntlm", "--accounts", store, "--echo") as server:
+        asked = ("--package", "ntlm", "--user", "bob", "--user-to-user")
+        done = run("connect", server.address, *asked, password=PASSWORD)
+    assert done.returncode == 2
+    assert done.stderr == b"securestream: --user-to-user means nothing to NTLM: leave it out\n"
+
+
 @pytest.mark.parametrize("content", [None, b"no keytab at all", b""])
 def test_a_keytab_that_cannot_be_read_is_told_of_at_the_start(realm: Realm, content: bytes | None) -> None:
     path = realm.folder / "bad.keytab"
