@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -34,17 +31,14 @@ from securestream_providers.kerberos.effects import KdcRequest
 from securestream_providers.kerberos.network import performer
 from securestream_providers.krb5.kdc_error import KdcLogonDenied, KdcTargetUnknown
 from securestream_providers.krb5.names import KerberosName
-from tests.interop.peers import samba_ad
 from tests.interop.peers.samba_ad import LDAP, REALM, USERS, WEB, SambaDomain
 from tests.providers.kerberos.driving import drive, options
 
 
 @pytest.fixture(scope="module")
-def domain(require: Callable[[ModuleType], str]) -> Iterator[SambaDomain]:
-    """A domain; its sockets want a short path."""
-    require(samba_ad)
-    with tempfile.TemporaryDirectory() as folder, SambaDomain(Path(folder)) as made:
-        yield made
+def domain(samba_domain: SambaDomain) -> SambaDomain:
+    """The domain of the run."""
+    return samba_domain
 
 
 class Client:
