@@ -32,9 +32,15 @@ from tests.providers.krb5.pacs import ALICE, AUTH_TIME, BUFFERS, KDC_KEY, SERVIC
 from tests.providers.krb5.xpress import literals
 
 u16, u32, u64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
+
+
+def _sid_text(authority: int, numbers: list[int]) -> str:
+    return "-".join(("S", "1", str(authority), *map(str, numbers)))
+
+
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 sid = st.builds(
-    lambda authority, numbers: "-".join(map(str, ("S", 1, authority, *numbers))),
+    _sid_text,
     u32,
     st.lists(u32, min_size=1, max_size=15),
 )
