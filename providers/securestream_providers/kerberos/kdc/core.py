@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from securestream.errors import BadSignature, MalformedMessage, SecureStreamError, ServiceFailed
+from securestream.errors import ContextError, HandshakeError, MalformedMessage, ServiceFailed
 from securestream.options import Random
 from securestream_providers.kerberos.kdc.armor import ArmoredRefusal, open_request, refusal
 from securestream_providers.kerberos.kdc.authentication import authenticate
@@ -86,7 +86,7 @@ class Kdc:
             return refusal(self.realm, asked, refused)
         except ServiceFailed:
             return refusal(self.realm, asked, Refused(ErrorCode.SVC_UNAVAILABLE, "the database cannot be read now"))
-        except (MalformedMessage, BadSignature, SecureStreamError):
+        except (MalformedMessage, ContextError, HandshakeError):
             return refusal(self.realm, asked, Refused(ErrorCode.GENERIC, "the request is malformed"))
 
     def _malformed(self, now: datetime) -> bytes:

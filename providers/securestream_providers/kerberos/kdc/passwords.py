@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from securestream.errors import BadSignature, MalformedMessage, SecureStreamError, ServiceFailed
+from securestream.errors import BadSignature, ContextError, HandshakeError, MalformedMessage, ServiceFailed
 from securestream.options import Random
 from securestream.redaction import Redacted, Secret
 from securestream_providers.kerberos.kdc.armor import open_authenticator, subkey_of
@@ -110,7 +110,7 @@ class PasswordService:
             return self._refusal(refused, now)
         except ServiceFailed:
             return self._refusal(Refused(ErrorCode.SVC_UNAVAILABLE), now)
-        except SecureStreamError:
+        except (MalformedMessage, ContextError, HandshakeError):
             return self._refusal(Refused(ErrorCode.GENERIC, "the request is malformed"), now)
         try:
             text = self._change(framed, session, now)
@@ -119,7 +119,7 @@ class PasswordService:
             result, text = denied.result, denied.text
         except ServiceFailed:
             result, text = PasswordResult.HARD_ERROR, "the database cannot be written now"
-        except (MalformedMessage, BadSignature):
+        except (MalformedMessage, ContextError):
             result, text = PasswordResult.MALFORMED, "the request is malformed"
         return self._reply(session, frame_result(result, text.encode()), now, local)
 
