@@ -26,8 +26,8 @@ _BOTH_WAYS = (
     "lifetime",
     "ticket for another service",
 )
-_OUR_ACCEPTOR = ("replay", "replay in 8 processes")
-_OUR_INITIATOR = ("delegation to an untrusted service", "altered AP-REP", "keytab", "cache of kinit")
+_OUR_ACCEPTOR = ("replay", "replay in 8 processes", "our error token")
+_OUR_INITIATOR = ("delegation to an untrusted service", "altered AP-REP", "its error token", "keytab", "cache of kinit")
 _DOTNET = ("altered data", "ticket for another service", "protection too low")
 _DOMAIN = (
     "PAC of a service ticket",

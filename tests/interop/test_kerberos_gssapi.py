@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -10,10 +11,18 @@ from typing import Literal, TypeAlias
 
 import pytest
 
-from securestream.ambient import system_clock
+from securestream.ambient import system_clock, system_options
 from securestream.credentials import CredentialCache, Keytab
-from securestream.drive import Services
-from securestream.errors import BadBindings, BadSignature, HandshakeError, InvalidToken, OutOfSequence
+from securestream.drive import Services, respond_blocking
+from securestream.errors import (
+    BadBindings,
+    BadSignature,
+    HandshakeError,
+    InvalidToken,
+    OutOfSequence,
+    PeerRefused,
+    Replay,
+)
 from securestream.machine import HandshakeMachine
 from securestream.options import BindingPolicy, ContextFlags
 from securestream.provider import Cover
@@ -43,7 +52,6 @@ GOOD = b"tls-exporter:" + bytes(range(32))
 EVIL = b"tls-exporter:" + bytes(32)
 TARGET = f"{service_of(18)}@{HOST}"
 BAD_SIGNATURE = 6 << 16
-DUPLICATE = 2
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +166,10 @@ def test_altered_and_repeated_tokens_are_refused_by_both_ends(
     assert context.unwrap(altered).data == b"altered on its way"
     with pytest.raises(OutOfSequence):
         context.unwrap(altered)
-    token = context.wrap(b"once")
-    context_skipped = context.wrap(b"twice")
-    with pytest.raises(Refused):  # a gap: one token of ours was altered, and one is left out
-        theirs.unwrap(context_skipped)
-    del token
+    context.wrap(b"left out")
+    after_a_gap = context.wrap(b"twice")
+    with pytest.raises(Refused):
+        theirs.unwrap(after_a_gap)
     matrix.fill(GSSAPI, peers.NAME, version, role, "altered, repeated data", "refused by both")
 
 
@@ -231,9 +238,9 @@ def test_what_we_delegate_opens_its_next_connection(
     assert accept_from(theirs, realm.acceptor()).peer.name == USER
     shown = realm.kdc.run("klist", "-f", cache=tmp_path / "delegated").stdout
     assert f"Default principal: {realm.user}" in shown
-    initiate_to_again = realm.initiator(credential=CredentialCache(f"FILE:{tmp_path / 'delegated'}"))
+    again = realm.initiator(credential=CredentialCache(f"FILE:{tmp_path / 'delegated'}"))
     theirs.accept()
-    initiate_to(theirs, initiate_to_again)
+    initiate_to(theirs, again)
     matrix.fill(GSSAPI, peers.NAME, version, "acceptor", "delegation", "used by MIT, and by us from its cache")
 
 
@@ -300,7 +307,7 @@ def test_exported_contexts_go_on_elsewhere(
     realm: Realm, theirs: KerberosPeer, role: Theirs, version: str, matrix: Filler
 ) -> None:
     context = establish(realm, theirs, role)
-    assert theirs.unwrap(context.wrap(b"before")).__getitem__(0) == b"before"
+    assert theirs.unwrap(context.wrap(b"before")) == (b"before", True)
     assert context.unwrap(theirs.wrap(b"before")).data == b"before"
     revived = realm.package().import_context(context.export())
     with KerberosPeer(realm.environment(18)) as other:
@@ -335,9 +342,6 @@ def test_a_replayed_token_is_refused(realm: Realm, theirs: KerberosPeer, version
 
 def accepted(ours: HandshakeMachine, token: bytes, services: Services) -> bool:
     """Whether our acceptor takes a first token."""
-    from securestream.drive import respond_blocking
-    from securestream.errors import Replay
-
     try:
         return respond_blocking(ours, token, services).established is not None
     except Replay:
@@ -365,8 +369,6 @@ def test_an_acceptor_without_the_key_does_not_pass(
 ) -> None:
     theirs.accept()
     ours = realm.initiator()
-    from securestream.drive import respond_blocking
-
     services = Services()
     token = respond_blocking(ours, None, services).token
     assert token is not None
@@ -395,3 +397,35 @@ def test_a_cache_of_kinit_is_an_initiators_credential(
     initiate_to(theirs, realm.initiator(credential=CredentialCache(cache)))
     assert theirs.peer() == realm.user
     matrix.fill(GSSAPI, peers.NAME, version, "acceptor", "cache of kinit", "its TGT was used")
+
+
+def test_its_error_token_says_why(realm: Realm, version: str, matrix: Filler, tmp_path: Path) -> None:
+    keytab = realm.kdc.add_service(f"third/{HOST}", keytab=tmp_path / "third.keytab")
+    ours, services = realm.initiator(), Services()
+    with KerberosPeer({**realm.environment(18), "KRB5_KTNAME": str(keytab)}) as other:
+        other.accept()
+        token = respond_blocking(ours, None, services).token
+        with pytest.raises(Refused) as refusal:
+            other.step(token)
+    assert refusal.value.token is not None
+    with pytest.raises(PeerRefused, match="ticket") as told:
+        respond_blocking(ours, refusal.value.token, services)
+    matrix.fill(GSSAPI, peers.NAME, version, "acceptor", "its error token", f"understood: {told.value.kind.sspi}")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "why"), [(10, "Clock skew too great"), (-10, "Clock skew too great")], ids=["late", "early"]
+)
+def test_our_error_token_tells_it_of_the_clock(
+    realm: Realm, theirs: KerberosPeer, minutes: int, why: str, version: str, matrix: Filler
+) -> None:
+    theirs.initiate(TARGET)
+    token = theirs.step(None)
+    options = replace(system_options(), clock=lambda: system_clock() + timedelta(minutes=minutes))
+    ours = HandshakeMachine(realm.package().accept(Keytab(realm.kdc.default_keytab), options))
+    with pytest.raises(HandshakeError) as refusal:
+        respond_blocking(ours, token, Services())
+    assert refusal.value.token is not None
+    with pytest.raises(Refused, match=why):
+        theirs.step(refusal.value.token)
+    matrix.fill(GSSAPI, peers.NAME, version, "initiator", "our error token", why)

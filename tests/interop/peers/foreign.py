@@ -11,11 +11,13 @@ class Refused(Exception):
     Args:
         message: in its own words.
         major: the GSS-API major status without the informative bits, where the implementation has one.
+        token: what it owes the other end.
     """
 
-    def __init__(self, message: str, major: int | None = None) -> None:
+    def __init__(self, message: str, major: int | None = None, token: bytes | None = None) -> None:
         super().__init__(message)
         self.major = major
+        self.token = token
 
 
 class ForeignEnd(Protocol):

@@ -63,7 +63,9 @@ class KerberosPeer:
     def _ask(self, **request: object) -> Event:
         answer = self._process.ask(request)
         if answer["event"] == "refused":
-            raise Refused(str(answer["message"]), int(answer["major"]) & 0xFFFFFFFF)
+            owed = answer["token"]
+            token = None if owed is None else bytes.fromhex(owed)
+            raise Refused(str(answer["message"]), int(answer["major"]) & 0xFFFFFFFF, token)
         return answer
 
     def initiate(

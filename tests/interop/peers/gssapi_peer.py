@@ -175,6 +175,7 @@ def main() -> None:
             answer = {"event": "reply", **getattr(peer, request["do"])(request)}
         except gss.GSSError as error:
             answer = {"event": "refused", "major": error.maj_code, "minor": error.min_code, "message": str(error)}
+            answer["token"] = error.token.hex() if error.token else None
         print(json.dumps(answer), flush=True)
 
 
