@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from securestream.principal import NameType, Principal, unauthenticated
+from securestream.principal import (
+    MEMBER,
+    GroupAttributes,
+    Membership,
+    MembershipOrigin,
+    NameType,
+    Principal,
+    unauthenticated,
+)
 
 ALICE = Principal("alice", "Kerberos", "CORP", NameType.USER)
 
@@ -50,3 +58,17 @@ def test_who_proved_nothing_is_not_authenticated() -> None:
     assert (anonymous.is_anonymous, anonymous.is_authenticated) == (True, False)
     assert (unauthenticated("NTLM").is_anonymous, unauthenticated("NTLM").is_authenticated) == (False, False)
     assert (ALICE.is_anonymous, ALICE.is_authenticated) == (False, True)
+
+
+def test_memberships_say_what_they_are_good_for() -> None:
+    """A group that only denies, or that is not enabled, grants nothing."""
+    everyone = Membership("S-1-1-0")
+    assert (everyone.attributes, everyone.origin, everyone.is_enabled) == (MEMBER, MembershipOrigin.DOMAIN, True)
+    assert not replace(everyone, attributes=MEMBER | GroupAttributes.USE_FOR_DENY_ONLY).is_enabled
+    assert not replace(everyone, attributes=GroupAttributes.MANDATORY).is_enabled
+    assert replace(ALICE, memberships=(everyone,), upn="alice@corp.example") == ALICE
+
+
+def test_claims_with_several_values() -> None:
+    alice = replace(ALICE, claims=(("team", "red"), ("floor", "3"), ("team", "blue")))
+    assert (alice.claimed("team"), alice.claimed("floor"), alice.claimed("none")) == (("red", "blue"), ("3",), ())
