@@ -21,6 +21,7 @@ from securestream_providers.krb5.config import KdcAddress
 from securestream_providers.krb5.kkdcp import unwrap_proxied, wrap_proxied
 from securestream_providers.krb5.messages import KrbError
 from securestream_providers.krb5.numbers import ErrorCode
+from tests.certificates import authority
 from tests.providers.kerberos.forged import REALM, Bench
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +145,7 @@ async def test_without_sockets_it_performs_what_clients_ask_for() -> None:
     bench = Bench()
     bench.kdc.add_principal("alice", "correct horse", etypes=(18,))
     asked = KdcRequest(REALM, bench.as_req("alice"), bench.kdc.config)
-    assert (await bench.kdc.perform(asked))[0] == 0x7E
+    assert (await bench.kdc.services().performer_of(KdcRequest).perform(asked))[0] == 0x7E
     for effect in (
         KdcRequest("OTHER.EXAMPLE", b"", bench.kdc.config),
         KdcRequest(REALM, b"noise", bench.kdc.config, KdcService.PASSWORD),
@@ -153,6 +154,17 @@ async def test_without_sockets_it_performs_what_clients_ask_for() -> None:
             await bench.kdc.perform(effect)
     with pytest.raises(UsageError, match="does not serve"):
         _ = bench.kdc.server
+
+
+async def _rest(stream: anyio.abc.ByteReceiveStream) -> bytes:
+    """All that comes until the end."""
+    found = b""
+    with anyio.fail_after(10):
+        while True:
+            try:
+                found += await stream.receive()
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                return found
 
 
 async def _post(port: int, head: str, body: bytes, context: ssl.SSLContext | None = None) -> tuple[int, bytes]:
@@ -166,12 +178,7 @@ async def _post(port: int, head: str, body: bytes, context: ssl.SSLContext | Non
     length = f"Content-Length: {len(body)}\r\n" if "length" not in head.lower() else ""
     async with stream:
         await stream.send(f"{head}\r\nHost: kdc\r\n{length}\r\n".encode() + body)
-        found = b""
-        while True:
-            try:
-                found += await stream.receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                break
+        found = await _rest(stream)
     top, _, rest = found.partition(b"\r\n\r\n")
     return int(top.split()[1]), rest
 
@@ -252,3 +259,23 @@ def test_a_database_that_fails_is_an_error_of_the_service(tmp_path: Path) -> Non
     reply = broken.handle(bench.as_req("alice"), now=bench.clock.now, stream=True)
     assert reply is not None
     assert KrbError.decode(reply).error_code in (ErrorCode.SVC_UNAVAILABLE, ErrorCode.GENERIC)
+
+
+async def test_the_proxy_protocol_over_tls(tmp_path: Path) -> None:
+    issuer = authority()
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(*issuer.leaf().write(tmp_path))
+    trusting = ssl.create_default_context(cadata=issuer.pem.decode())
+    bench = Bench(https=served)
+    bench.kdc.add_principal("alice", "correct horse", etypes=(18,))
+    async with bench.kdc as kdc:
+        port = kdc.server.https_port
+        message = wrap_proxied(bench.as_req("alice"), REALM)
+        status, body = await _post(port, "POST /KdcProxy HTTP/1.1", message, trusting)
+        assert status == 200
+        assert KrbError.decode(unwrap_proxied(body)[0]).error_code == ErrorCode.PREAUTH_REQUIRED
+        async with await anyio.connect_tcp("127.0.0.1", port) as plain:  # who speaks no TLS is dropped
+            await plain.send(b"POST /KdcProxy HTTP/1.1\r\n\r\n")
+            await anyio.sleep(0.1)
+            assert b"HTTP" not in await _rest(plain)
+        assert (await _post(port, "POST /KdcProxy HTTP/1.1", message, trusting))[0] == 200

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from securestream.ambient import system_clock, system_random
 from securestream.credentials import Keytab
+from securestream.drive import Services
 from securestream.errors import ServiceFailed, UsageError
 from securestream.options import Clock, Random
 from securestream_providers.kerberos.effects import KdcRequest, KdcService
@@ -39,7 +40,7 @@ class EmbeddedKdc:
     """A realm of one's own: principals in memory, a KDC and a password service on free ports of loopback.
 
     ``async with EmbeddedKdc("EXAMPLE.COM") as kdc: ...`` serves on asyncio and on trio. Without the ``async with`` it
-    still answers: `perform` is a performer of `KdcRequest` without sockets.
+    still answers: `services` performs what clients ask of it without sockets.
 
     Args:
         realm: the realm's name.
@@ -260,7 +261,15 @@ class EmbeddedKdc:
         return "\n".join(lines) + "\n"
 
     async def perform(self, effect: KdcRequest) -> bytes:
-        """Perform a `KdcRequest` without sockets: register it in `Services`."""
+        """Perform a `KdcRequest` without sockets; see `services`.
+
+        Raises:
+            ServiceFailed: it is for another realm, or the KDC has nothing to say.
+        """
+        return self.answer(effect)
+
+    def answer(self, effect: KdcRequest) -> bytes:
+        """`perform` for blocking callers."""
         if effect.realm != self.realm:
             raise ServiceFailed(f"this is the KDC of {self.realm}, not of {effect.realm}")
         now = self.clock()
@@ -272,9 +281,11 @@ class EmbeddedKdc:
             raise ServiceFailed(f"the KDC of {self.realm} does not answer")
         return reply
 
-    def performers(self) -> dict[type[KdcRequest], Callable[[KdcRequest], Awaitable[bytes]]]:
-        """`perform`, by the effect that it performs."""
-        return {KdcRequest: self.perform}
+    def services(self) -> Services:
+        """Services whose KDC is this one, without sockets; everything else is performed as usual."""
+        services = Services()
+        services.register(KdcRequest, self.perform, blocking=self.answer)
+        return services
 
 
 def rolled(old: KdcPrincipal, keys: tuple[StoredKey, ...], keep: int) -> tuple[StoredKey, ...]:
