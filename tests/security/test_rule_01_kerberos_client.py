@@ -52,20 +52,32 @@ def failure(part: Any, kdc: ScriptedKdc) -> SecureStreamError:
     return caught.value
 
 
-LIES: dict[str, Callable[[ScriptedKdc], object]] = {
-    "nonce": lambda kdc: setattr(kdc, "part", lambda part: replace(part, nonce=0)),
-    "key that is none": lambda kdc: setattr(
-        kdc, "part", lambda part: replace(part, key=EncryptionKey(18, part.key.keyvalue[:20]))
-    ),
-    "type of the key": lambda kdc: setattr(
-        kdc, "part", lambda part: replace(part, key=EncryptionKey(17, part.key.keyvalue))
-    ),
-    "ciphertext": lambda kdc: setattr(
-        kdc, "reply", lambda reply: replace(reply, enc_part=EncryptedData(18, None, bytes(80)))
-    ),
-    "expired": lambda kdc: setattr(kdc, "part", lambda part: replace(part, endtime=NOW)),
-    "refused": lambda kdc: setattr(kdc, "errors", [ErrorCode.POLICY]),
-    "malformed": lambda kdc: setattr(kdc, "reply", lambda reply: replace(reply, ticket=b"\x61\x00")),
+def lie_in_part(change: Callable[[Any], Any]) -> Callable[[ScriptedKdc], None]:
+    def lie(kdc: ScriptedKdc) -> None:
+        kdc.part = change
+
+    return lie
+
+
+def lie_in_reply(change: Callable[[Any], Any]) -> Callable[[ScriptedKdc], None]:
+    def lie(kdc: ScriptedKdc) -> None:
+        kdc.reply = change
+
+    return lie
+
+
+def refuse(kdc: ScriptedKdc) -> None:
+    kdc.errors = [ErrorCode.POLICY]
+
+
+LIES: dict[str, Callable[[ScriptedKdc], None]] = {
+    "nonce": lie_in_part(lambda part: replace(part, nonce=0)),
+    "key that is none": lie_in_part(lambda part: replace(part, key=EncryptionKey(18, part.key.keyvalue[:20]))),
+    "type of the key": lie_in_part(lambda part: replace(part, key=EncryptionKey(17, part.key.keyvalue))),
+    "ciphertext": lie_in_reply(lambda reply: replace(reply, enc_part=EncryptedData(18, None, bytes(80)))),
+    "expired": lie_in_part(lambda part: replace(part, endtime=NOW)),
+    "refused": refuse,
+    "malformed": lie_in_reply(lambda reply: replace(reply, ticket=b"\x61\x00")),
 }
 
 
