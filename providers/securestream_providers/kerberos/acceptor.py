@@ -43,7 +43,9 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
     config = yield from policy.configuration()
     entries: tuple[KeytabEntry, ...] | None = None
     if find_form(credential, Keytab) is not None:  # before the first token, so that whoever begins a listener is told
-        entries = yield from LoadKeytab(credential, config)
+        entries = policy.unchanging(credential)
+        if entries is None:
+            entries = yield from LoadKeytab(credential, config)
     received = yield from Exchange()
     own: CachedTicket | None = None
     if _asks_for_ticket(received):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,7 +23,6 @@ from securestream.errors import (
 )
 from securestream.options import BindingPolicy, ContextFlags, Options
 from securestream.principal import Principal
-from securestream.redaction import Redacted
 from securestream_providers.kerberos.authorization import elements_of, find, peer_of
 from securestream_providers.kerberos.credentials import Tickets
 from securestream_providers.kerberos.negotiated_etypes import choose_etype
@@ -48,6 +47,8 @@ from securestream_providers.krb5.numbers import (
 from securestream_providers.krb5.opening import decrypt_message, unpadded
 from securestream_providers.krb5.tickets import CachedTicket, KeytabEntry, TicketCache
 
+_SESSION_KEY: Final = int(ApOptions.USE_SESSION_KEY)  # members of an IntFlag are slow to combine
+_INVALID: Final = int(TicketFlags.INVALID)
 _MOST_KEYS: Final = 4
 """Keys of one type that are tried on a ticket whose key version is not in the keytab."""
 
@@ -57,8 +58,8 @@ _WITHOUT_CHECKSUM: Final = (
 """What a client that states no flags is taken to want."""
 
 
-@dataclass(frozen=True, repr=False, slots=True)
-class Checked(Redacted):
+@dataclass(repr=False, slots=True)
+class Checked:
     """What an AP-REQ proved.
 
     Args:
@@ -86,7 +87,7 @@ class Checked(Redacted):
     moment: datetime
     end: datetime
     bound: bool
-    delegated: Credential | None = field(repr=False)
+    delegated: Credential | None
     authorization_data: tuple[AuthorizationElement, ...]
 
 
@@ -131,7 +132,7 @@ def check_request(
     session_key = make_key(ticket.key.keytype, ticket.key.keyvalue)
     authenticator = _open_authenticator(session_key, request, refuser)
     client = KerberosName.of(ticket.cname, ticket.crealm)
-    if client != KerberosName.of(authenticator.cname, authenticator.crealm):
+    if authenticator.crealm != ticket.crealm or authenticator.cname.name_string != ticket.cname.name_string:
         raise refuser.refused(
             ErrorCode.AP_BADMATCH, InvalidToken, "the authenticator names another client than the ticket"
         )
@@ -139,7 +140,8 @@ def check_request(
     stated = authenticator.ctime + timedelta(microseconds=authenticator.cusec)
     _check_times(ticket, stated, now, options, refuser)
     _check_origin(config, ticket, service, options, refuser)
-    asked = find(elements_of(authenticator.authorization_data, refuser), AdType.AP_OPTIONS)
+    stated_beside = elements_of(authenticator.authorization_data, refuser)
+    asked = find(stated_beside, AdType.AP_OPTIONS)
     gss, flags = _flags(policy, request, authenticator, asked, options, refuser)
     bound = gss is not None and _check_bindings(gss, asked, options, refuser)
     subkey = _subkey(authenticator, etypes, refuser)
@@ -157,7 +159,7 @@ def check_request(
     if own is not None:
         flags |= ContextFlags.USE_SESSION_KEY
     base = session_key if subkey is None else subkey
-    offered = find(elements_of(authenticator.authorization_data, refuser), AdType.ETYPE_NEGOTIATION)
+    offered = find(stated_beside, AdType.ETYPE_NEGOTIATION)
     return Checked(
         principal,
         session_key,
@@ -181,7 +183,7 @@ def _open_ticket(
     keys: ServiceKeys | None, service: KerberosName, request: ApReq, etypes: tuple[int, ...], refuser: Refuser
 ) -> tuple[Key, bytes]:
     """Decrypt the ticket with the acceptor's key of its version and type, or one of a few others (key rollover)."""
-    if request.ap_options & ApOptions.USE_SESSION_KEY:
+    if request.ap_options & _SESSION_KEY:
         raise refuser.refused(
             ErrorCode.AP_NOKEY, InvalidToken, "the ticket is for user-to-user authentication, which was not begun here"
         )
@@ -231,7 +233,7 @@ def _in_order(entries: list[KeytabEntry], kvno: int | None) -> list[KeytabEntry]
 
 def _open_own(own: CachedTicket, service: KerberosName, request: ApReq, refuser: Refuser) -> tuple[Key, bytes]:
     """Decrypt a user-to-user ticket with the session key of our own ticket-granting ticket (RFC 4120 3.7)."""
-    if not request.ap_options & ApOptions.USE_SESSION_KEY:
+    if not request.ap_options & _SESSION_KEY:
         raise refuser.refused(
             ErrorCode.AP_NOKEY, InvalidToken, "a user-to-user ticket is due: the client asked for our ticket"
         )
@@ -276,7 +278,7 @@ def _check_times(ticket: EncTicketPart, stated: datetime, now: datetime, options
             TimeSkew,
             f"the client's clock is {(stated - now).total_seconds():+.0f} seconds ahead of ours, more than is allowed",
         )
-    if ticket.flags & TicketFlags.INVALID or (ticket.starttime or ticket.authtime) - skew > now:
+    if int(ticket.flags) & _INVALID or (ticket.starttime or ticket.authtime) - skew > now:
         raise refuser.refused(ErrorCode.AP_TKT_NYV, LogonDenied, "the client's ticket is not valid yet")
     if ticket.endtime + skew < now:
         raise refuser.refused(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -11,7 +11,6 @@ from securestream.credentials import Credential
 from securestream.errors import ContextExpired, MalformedMessage, Unsupported, UsageError
 from securestream.options import Clock, ContextFlags, Random, Role
 from securestream.provider import Buffer, ContextSizes, Part, Sealed, SecurityContext, Unwrapped
-from securestream.redaction import Redacted
 from securestream.wire.cursor import Cursor
 from securestream.wire.times import from_filetime, to_filetime
 from securestream_providers.krb5.cfx import CfxTokens
@@ -36,8 +35,8 @@ _EXPORT: Final = b"securestream Kerberos\1"
 _FLAGS: Final = tuple(ContextFlags)
 
 
-@dataclass(frozen=True, repr=False, slots=True)
-class Keys(Redacted):
+@dataclass(repr=False, slots=True)
+class Keys:
     """The keys of a session (RFC 4121 2).
 
     Args:
@@ -61,8 +60,8 @@ class Keys(Redacted):
         return self.acceptor or self.partial
 
 
-@dataclass(frozen=True, repr=False, slots=True)
-class Session(Redacted):
+@dataclass(repr=False, slots=True)
+class Session:
     """What a handshake agreed.
 
     Args:
@@ -85,7 +84,7 @@ class Session(Redacted):
     due: int
     expires: datetime | None = None
     bound: bool = False
-    delegated: Credential | None = field(default=None, repr=False)
+    delegated: Credential | None = None
     authorization_data: tuple[AuthorizationElement, ...] = ()
     seen: int = 0
 

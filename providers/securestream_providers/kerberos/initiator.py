@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from securestream.credentials import Credential
 from securestream.errors import InvalidToken, TargetUnknown, Unsupported
-from securestream.options import ContextFlags, Options, Role
+from securestream.options import ContextFlags, Options, Protection, Role, required_flags
 from securestream.principal import Principal, unauthenticated
 from securestream.provider import Effect, Established, Exchange, Handshake, TargetName
-from securestream.redaction import Redacted
 from securestream_providers.kerberos import client as kdc_client
 from securestream_providers.kerberos.context import NAME, KerberosContext, Keys, Session
 from securestream_providers.kerberos.errors import refused_by_peer
@@ -61,12 +61,14 @@ _SUPPORTED: Final = (
     | ContextFlags.USE_SESSION_KEY
 )
 _BINDINGS_SUPPORTED: Final = KERB_AP_OPTIONS_CBT.to_bytes(4, "little")
+_MUTUAL: Final = int(ApOptions.MUTUAL_REQUIRED)
+_SESSION_KEY: Final = int(ApOptions.USE_SESSION_KEY)
 _HALF: Final = 0x3FFFFFFF
 """Initial numbers stay below 2^30: some peers read them signed, and they grow."""
 
 
-@dataclass(frozen=True, repr=False, slots=True)
-class _Sent(Redacted):
+@dataclass(repr=False, slots=True)
+class _Sent:
     """What the initiator asserted.
 
     Args:
@@ -97,20 +99,17 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
         raise TargetUnknown("Kerberos needs the name of the service: give a target such as host/server.example.com")
     config = yield from policy.configuration()
     settings = policy.settings(config)
-    wanted = options.flags | options.wanted
-    flags = wanted & _SUPPORTED
-    if ContextFlags.DCE_STYLE in flags:
-        flags |= ContextFlags.MUTUAL
+    flags, delegates = _wished(options.flags, options.protection)
     second_ticket = b""
     if ContextFlags.USE_SESSION_KEY in flags:
         name = _user(target, config)
         reply = yield from Exchange(tgt_request(name))
         second_ticket = _peer_ticket(reply, options.clock())
     else:
-        name = kdc_client.service_name(target, config)
+        name = policy.service_name(target, config)
     obtained = yield from kdc_client.obtain(settings, credential, name, options, second_ticket=second_ticket)
     delegation = None
-    if ContextFlags.DELEGATE in wanted:
+    if delegates:
         delegation = yield from _delegation(policy, settings, obtained, options)
         if delegation is not None:
             flags |= ContextFlags.DELEGATE
@@ -122,6 +121,15 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
     reply = yield from Exchange(token)
     answer, third = _check_reply(sent, reply, etypes, options)
     return _established(sent, answer, options, principal_of(None, sent.ticket.server), third)
+
+
+@lru_cache(maxsize=256)
+def _wished(flags: ContextFlags, protection: Protection) -> tuple[ContextFlags, bool]:
+    """The flags to ask for, and whether to delegate."""
+    wished = flags | required_flags(protection)
+    if ContextFlags.DCE_STYLE in wished:
+        wished |= ContextFlags.MUTUAL
+    return wished & _SUPPORTED, ContextFlags.DELEGATE in wished
 
 
 def _user(target: TargetName, config: Krb5Config) -> KerberosName:
@@ -187,13 +195,11 @@ def _request(
         number,
         _authorization(etypes, key.etype, bound=bindings is not None),
     ).encode()
-    asked = ApOptions(0)
-    if ContextFlags.MUTUAL in flags:
-        asked |= ApOptions.MUTUAL_REQUIRED
-    if ContextFlags.USE_SESSION_KEY in flags:
-        asked |= ApOptions.USE_SESSION_KEY
+    asked = (_MUTUAL if ContextFlags.MUTUAL in flags else 0) | (
+        _SESSION_KEY if ContextFlags.USE_SESSION_KEY in flags else 0
+    )
     sealed = EncryptedData(key.etype, None, key.encrypt(KeyUsage.AP_REQ_AUTHENTICATOR, authenticator, options.random))
-    message = ApReqToSend(PVNO, 14, int(asked), ticket.ticket, sealed).encode()
+    message = ApReqToSend(PVNO, 14, asked, ticket.ticket, sealed).encode()
     sent = _Sent(ticket, subkey, number, moment, flags)
     if ContextFlags.DCE_STYLE in flags:
         return sent, message

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal, cast
 from securestream.credentials import Credential, Keytab, find_form
 from securestream.errors import UsageError
 from securestream.options import ContextFlags, Options
-from securestream.provider import Effect
-from securestream_providers.kerberos.client import ClientSettings
+from securestream.provider import Effect, TargetName
+from securestream_providers.kerberos.client import ClientSettings, service_name
 from securestream_providers.kerberos.effects import LoadConfiguration
 from securestream_providers.krb5.config import KdcAddress, Krb5Config, RealmConfig
 from securestream_providers.krb5.gss_checksum import GssFlag
@@ -25,6 +25,8 @@ WEAK: Final = {"rc4-hmac": EncryptionType.RC4_HMAC, "des3-cbc-sha1-kd": Encrypti
 STRONG: Final = frozenset(EncryptionType) - frozenset(WEAK.values())
 _PRIVATE: Final = frozenset(("krbtgt", "kadmin"))
 """First components of principals whose keys open tickets that are never for an application (SECURITY 15)."""
+
+_NAMES_KEPT: Final = 256
 
 GSS_FLAGS: Final = (
     (ContextFlags.MUTUAL, GssFlag.MUTUAL),
@@ -109,6 +111,23 @@ class Policy:
             kept = self._kept["settings"] = (config, settings)
         return cast("ClientSettings", kept[1])
 
+    def service_name(self, target: TargetName, config: Krb5Config) -> KerberosName:
+        """The principal of a target; the names that were asked for last are kept.
+
+        Raises:
+            TargetUnknown: it is no name of a service.
+        """
+        kept = self._kept.get("names")
+        if kept is None or kept[0] is not config:
+            kept = self._kept["names"] = (config, {})
+        names = cast("dict[str, KerberosName]", kept[1])
+        found = names.get(target)
+        if found is None:
+            if len(names) >= _NAMES_KEPT:
+                names.clear()
+            found = names[target] = service_name(target, config)
+        return found
+
     # --- what an acceptor serves -------------------------------------------------------------------------------------
 
     def serves(self, name: KerberosName) -> bool:
@@ -126,6 +145,14 @@ class Policy:
     def folded(self, components: tuple[str, ...]) -> tuple[str, ...]:
         """Components for comparison: .NET asks for ``HOST/name``, and hosts are written in any case."""
         return tuple(part.casefold() for part in components) if self.ignore_case else components
+
+    def unchanging(self, credential: Credential | None) -> tuple[KeytabEntry, ...] | None:
+        """The entries of a keytab that was given as octets, once they were read: no file can change under it."""
+        kept = self._kept.get("keys")
+        form = find_form(credential, Keytab)
+        if kept is None or kept[1] is not credential or form is None or form.octets is None:
+            return None
+        return cast("tuple[KeytabEntry, ...]", kept[0])
 
     def keys(self, entries: tuple[KeytabEntry, ...], credential: Credential | None) -> ServiceKeys:
         """The keys that an acceptor serves with, in order; kept as long as the keytab is the same."""
@@ -174,12 +201,14 @@ class ServiceKeys:
         return None
 
 
+@lru_cache(maxsize=256)
 def gss_flags(flags: ContextFlags) -> int:
     """Flags as an authenticator's checksum carries them."""
     return sum(octets for flag, octets in GSS_FLAGS if flag in flags)
 
 
 @lru_cache(64)  # each operation on members of an enum costs a microsecond
+@lru_cache(maxsize=256)
 def context_flags(flags: int) -> ContextFlags:
     """Flags of an authenticator's checksum; delegation is shown by what came."""
     found = ContextFlags.NONE
