@@ -41,15 +41,13 @@ def _codes(octets: bytes, at: int) -> tuple[list[int], list[int]]:
     if len(table) < _TABLE:
         raise _malformed("they end inside a table of codes")
     lengths = [nibble for pair in table for nibble in (pair & 15, pair >> 4)]
+    if sum(1 << (_LONGEST_CODE - length) for length in lengths if length) != 1 << _LONGEST_CODE:
+        raise _malformed("their codes overlap or are incomplete")
     symbols: list[int] = []
     for length in range(1, _LONGEST_CODE + 1):
         for symbol in range(_SYMBOLS):
             if lengths[symbol] == length:
                 symbols += [symbol] * (1 << (_LONGEST_CODE - length))
-        if len(symbols) > 1 << _LONGEST_CODE:
-            raise _malformed("their codes overlap")
-    if len(symbols) != 1 << _LONGEST_CODE:
-        raise _malformed("their codes are incomplete")
     return symbols, lengths
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -259,6 +260,18 @@ def test_matches_short_long_and_overlapping() -> None:
 def test_wrong_streams_are_refused(octets: bytes, size: int) -> None:
     with pytest.raises(MalformedMessage):
         decompress_xpress_huffman(octets, size)
+
+
+def test_overlapping_codes_cost_nothing() -> None:
+    """512 codes of one bit would be a table of eight million entries (SECURITY 2)."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedMessage, match="overlap"):
+            decompress_xpress_huffman(b"\x11" * 256 + bytes(64), 8)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 16
 
 
 # --- principals ------------------------------------------------------------------------------------------------------
