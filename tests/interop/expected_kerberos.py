@@ -24,9 +24,10 @@ _BOTH_WAYS = (
     "IOV",
     "export and import",
     "lifetime",
+    "replay",
     "ticket for another service",
 )
-_OUR_ACCEPTOR = ("replay", "replay in 8 processes", "our error token")
+_OUR_ACCEPTOR = ("replay in 8 processes", "our error token")
 _OUR_INITIATOR = ("delegation to an untrusted service", "altered AP-REP", "its error token", "keytab", "cache of kinit")
 _DOTNET = ("altered data", "ticket for another service", "protection too low")
 _DOMAIN = (

@@ -340,6 +340,18 @@ def test_a_replayed_token_is_refused(realm: Realm, theirs: KerberosPeer, version
     matrix.fill(GSSAPI, peers.NAME, version, "initiator", "replay", "refused")
 
 
+def test_it_refuses_our_token_a_second_time(realm: Realm, version: str, matrix: Filler, tmp_path: Path) -> None:
+    token = respond_blocking(realm.initiator(), None, Services()).token
+    with KerberosPeer({**realm.environment(18), "KRB5RCACHENAME": f"file2:{tmp_path}/replays"}) as other:
+        other.accept()
+        other.step(token)
+        assert other.complete
+        other.accept()
+        with pytest.raises(Refused, match="replay"):
+            other.step(token)
+    matrix.fill(GSSAPI, peers.NAME, version, "acceptor", "replay", "refused")
+
+
 def accepted(ours: HandshakeMachine, token: bytes, services: Services) -> bool:
     """Whether our acceptor takes a first token."""
     try:
