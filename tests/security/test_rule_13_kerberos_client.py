@@ -232,6 +232,22 @@ def test_an_encryption_type_that_was_not_asked_for_is_not_taken_from_a_hint() ->
     assert len(kdc.seen) == 1
 
 
+def test_a_reply_under_an_encryption_type_that_was_not_asked_for_is_refused() -> None:
+    """It could be read, with the right password: the KDC, or whoever is in its place, chose a weak type by itself."""
+    with pytest.raises(Unsupported, match="not asked"):
+        log_on(ScriptedKdc(etype=23, preauth=False))
+
+
+def test_a_skew_is_believed_once_for_a_service_ticket_too() -> None:
+    kdc, asking = ScriptedKdc(), session()
+    tgt = log_on(kdc, asking).ticket
+    kdc.seen.clear()
+    kdc.errors = [ErrorCode.AP_SKEW] * 5
+    with pytest.raises(KdcTimeSkew):
+        drive(service_ticket(asking, tgt, SERVICE), kdc.answers())
+    assert len(kdc.seen) == 2
+
+
 def test_few_iterations_are_not_taken_from_a_hint() -> None:
     """One iteration would hand a guessable key to whoever is in the middle."""
     kdc = ScriptedKdc(etype_info=(EtypeInfo2Entry(18, "salt", bytes([0, 0, 0, 1])),))

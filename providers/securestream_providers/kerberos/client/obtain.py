@@ -42,6 +42,10 @@ class _Known(Redacted):
     keys: LongTermKeys | None
     cache: TicketCache | None
 
+    def named(self, session: Session) -> KerberosName | None:
+        """Whose tickets are looked for: those that a password's cache holds are its own, whatever the KDC calls it."""
+        return None if self.keys is not None and session.settings.may_canonicalize else self.client
+
 
 def obtain(
     settings: ClientSettings,
@@ -75,7 +79,7 @@ def obtain(
         session.fast_realms.update(fast_realms_of(known.cache))
     tickets = () if known.cache is None else known.cache.tickets
     found = _find_service(session, tickets, server, known, second_ticket)
-    tgt = _find_tgt(session, tickets, known.client)
+    tgt = _find_tgt(session, tickets, known.named(session))
     if found is not None:
         fast_available = tgt is not None and realm_of(tgt) in session.fast_realms
         return Obtained(found, tgt, session.offset, fast_available)
@@ -102,7 +106,7 @@ def own_tgt(
     if known.cache is not None:
         session.offset = timedelta(seconds=known.cache.kdc_offset)
         session.fast_realms.update(fast_realms_of(known.cache))
-    tgt = _find_tgt(session, () if known.cache is None else known.cache.tickets, known.client)
+    tgt = _find_tgt(session, () if known.cache is None else known.cache.tickets, known.named(session))
     fetched: list[CachedTicket] = []
     tgt = yield from _fresh_tgt(session, credential, known, tgt, fetched)
     if fetched:
@@ -160,7 +164,7 @@ def _find_service(
         if (
             ticket.server.components == server.components
             and server.realm in ("", ticket.server.realm)
-            and _is_good(ticket, known.client)
+            and _is_good(ticket, known.named(session))
             and ticket.end_time > now
             and ticket.second_ticket == second_ticket
             and ticket.is_session_key == bool(second_ticket)
@@ -185,10 +189,10 @@ def _find_tgt(session: Session, tickets: Iterable[CachedTicket], client: Kerbero
 
 
 def _is_good(ticket: CachedTicket, client: KerberosName | None) -> bool:
-    """Whether a ticket is the client's and valid in principle; an enterprise name is replaced by the KDC."""
+    """Whether a ticket is the client's and valid in principle; `None` where the KDC may have replaced its name."""
     if ticket.flags & TicketFlags.INVALID:
         return False
-    return client is None or ticket.client == client or "@" in client.components[-1]
+    return client is None or ticket.client == client
 
 
 def _fresh_tgt(
