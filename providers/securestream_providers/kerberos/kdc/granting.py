@@ -13,7 +13,6 @@ from securestream_providers.kerberos.kdc.delegation import Impersonation, impers
 from securestream_providers.kerberos.kdc.header import (
     Header,
     check_header,
-    key_of,
     requested_authorization,
     second_ticket,
 )
@@ -131,8 +130,6 @@ def _target(realm: Realm, header: Header, asked: Asked) -> Target:
     if not ticket_key:
         raise Refused(ErrorCode.NULL_KEY, "the service has no key of a type that is allowed")
     shown = found.name if asked.canonicalize else KerberosName.of(name, realm.name)
-    if found.name.is_tgs and not asked.canonicalize and found.name.components != name.name_string:
-        shown = found.name
     return Target(found, shown, ticket_key[0].key, ticket_key[0].kvno, realm.session_etype(asked.body.etype, found))
 
 
@@ -148,7 +145,7 @@ def _user_to_user(realm: Realm, asked: Asked) -> Target:
         if named is None or named.name != account.name:
             raise Refused(ErrorCode.SERVER_NOMATCH, "the additional ticket is not the service's")
     check_server(account, asked.now)
-    key = key_of(second)
+    key = second.session
     etype = next((etype for etype in asked.body.etype if etype in realm.policy.etypes), None)
     if etype is None or key.etype not in realm.policy.etypes:
         raise Refused(ErrorCode.ETYPE_NOSUPP)

@@ -10,7 +10,7 @@ from securestream.redaction import Redacted
 from securestream_providers.kerberos.kdc.armor import only_armor, open_authenticator, open_tgs_request, subkey_of
 from securestream_providers.kerberos.kdc.realm import Asked, OpenTicket, Realm, check_source
 from securestream_providers.kerberos.kdc.refusals import Refused
-from securestream_providers.krb5.keys import Key, make_key
+from securestream_providers.krb5.keys import Key
 from securestream_providers.krb5.messages import ApReq, Authenticator, AuthorizationData, TgsReq, Ticket
 from securestream_providers.krb5.names import KerberosName, tgs_name
 from securestream_providers.krb5.numbers import ErrorCode, KdcOptions, KeyUsage, PaType
@@ -143,8 +143,3 @@ def second_ticket(realm: Realm, asked: Asked, *, opener: KerberosName | None = N
     opened = realm.open_ticket(tickets[0], principal)
     realm.check_times(opened.part, asked.now)
     return opened
-
-
-def key_of(opened: OpenTicket) -> Key:
-    """The session key of an opened ticket."""
-    return make_key(opened.part.key.keytype, opened.part.key.keyvalue)

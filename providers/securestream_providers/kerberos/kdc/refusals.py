@@ -7,7 +7,7 @@ from datetime import datetime
 from securestream.errors import HandshakeError
 from securestream_providers.krb5.messages import PVNO, KrbError, MethodData, PaData, PrincipalName
 from securestream_providers.krb5.names import KerberosName, tgs_name
-from securestream_providers.krb5.numbers import ErrorCode, NameType
+from securestream_providers.krb5.numbers import ErrorCode
 
 
 class Refused(HandshakeError):
@@ -49,7 +49,7 @@ def krb_error(
         None if client is None else client[0],
         None if client is None else client[1],
         realm,
-        PrincipalName(about.name_type if about.name_type < 1 << 31 else NameType.UNKNOWN, about.components),
+        about.principal_name,
         text or None,
         e_data,
     ).encode()
