@@ -279,3 +279,20 @@ async def test_the_proxy_protocol_over_tls(tmp_path: Path) -> None:
             await anyio.sleep(0.1)
             assert b"HTTP" not in await _rest(plain)
         assert (await _post(port, "POST /KdcProxy HTTP/1.1", message, trusting))[0] == 200
+
+
+async def test_two_hundred_silent_clients_of_one_address_do_not_shut_another_out() -> None:
+    """SECURITY rule 2: what strangers may hold is bounded for each address, so that one cannot take it all."""
+    bench = Bench()
+    bench.kdc.add_principal("alice", "correct horse", etypes=(18,))
+    request = bench.as_req("alice")
+    async with bench.kdc as kdc:
+        port = kdc.server.port
+        silent = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(200)]
+        with anyio.fail_after(2):
+            async with await anyio.connect_tcp("127.0.0.1", port, local_host="127.0.0.2") as honest:
+                await honest.send(_framed(request))
+                size = int.from_bytes(await _exactly(honest, 4), "big")
+                assert KrbError.decode(await _exactly(honest, size)).error_code == ErrorCode.PREAUTH_REQUIRED
+        for stream in silent:
+            await stream.aclose()
