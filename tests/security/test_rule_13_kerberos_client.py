@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from securestream.errors import HandshakeError, InvalidToken, LogonDenied, MalformedMessage, Unsupported
+from securestream.errors import HandshakeError, InvalidToken, LogonDenied, Unsupported
 from securestream.options import Options
 from securestream.redaction import Secret
 from securestream_providers import kerberos
@@ -95,7 +95,7 @@ FORGED_REPLIES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("lie", FORGED_PARTS)
 def test_a_first_ticket_with_other_contents_than_asked_is_refused(lie: str) -> None:
-    with pytest.raises((HandshakeError, MalformedMessage)):
+    with pytest.raises(HandshakeError):
         log_on(ScriptedKdc(part=FORGED_PARTS[lie]))
 
 
@@ -113,7 +113,7 @@ def test_a_service_ticket_with_other_contents_than_asked_is_refused(lie: str, in
     if not in_fast:
         asking.fast_realms.clear()
     kdc.part = FORGED_PARTS[lie]
-    with pytest.raises((HandshakeError, MalformedMessage)):
+    with pytest.raises(HandshakeError):
         drive(service_ticket(asking, tgt, SERVICE), kdc.answers())
 
 

@@ -154,9 +154,12 @@ def initial_ticket(
     for _ in range(MOST_ROUNDS):
         request = _make_request(exchange)
         reply = yield from ask(session.settings, exchange.client.realm, request.octets, AsRep)
-        if isinstance(reply, AsRep):
-            return (yield from _accept(exchange, request, reply))
-        yield from _consider(exchange, request, reply)
+        try:
+            if isinstance(reply, AsRep):
+                return (yield from _accept(exchange, request, reply))
+            yield from _consider(exchange, request, reply)
+        except MalformedMessage as problem:
+            raise InvalidToken(f"the reply of the KDC of {exchange.client.realm} is malformed: {problem}") from problem
     raise InvalidToken(f"the KDC of {exchange.client.realm} asks for ever more steps; giving up")
 
 

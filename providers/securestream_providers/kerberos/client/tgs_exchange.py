@@ -105,12 +105,15 @@ def tgs_exchange(
         now = session.kdc_time() if hinted is None else session.options.clock() + hinted
         request = _make_request(session, tgt, asked, now)
         reply = yield from ask(session.settings, realm, request.octets, TgsRep)
-        if isinstance(reply, TgsRep):
-            ticket = _accept(session, tgt, asked, request, reply, now)
-            if hinted is not None:  # the reply proves that the KDC took the time for its own
-                session.offset = hinted
-            return ticket
-        error = _error_of(session, request, reply, realm)
+        try:
+            if isinstance(reply, TgsRep):
+                ticket = _accept(session, tgt, asked, request, reply, now)
+                if hinted is not None:  # the reply proves that the KDC took the time for its own
+                    session.offset = hinted
+                return ticket
+            error = _error_of(request, reply, realm)
+        except MalformedMessage as problem:
+            raise InvalidToken(f"the reply of the KDC of {realm} is malformed: {problem}") from problem
         if error.error_code == ErrorCode.AP_SKEW and hinted is None:
             hinted = server_time(error) - session.options.clock()
             continue
@@ -159,7 +162,7 @@ def _body(session: Session, tgt: CachedTicket, asked: TicketRequest) -> KdcReqBo
     )
 
 
-def _error_of(session: Session, request: _Request, error: KrbError, realm: str) -> KrbError:
+def _error_of(request: _Request, error: KrbError, realm: str) -> KrbError:
     """The error itself, out of its armor where the request had one (RFC 6113 5.4.4)."""
     if request.armor is None:
         return error
