@@ -13,7 +13,7 @@ DEMO = (sys.executable, "-W", "error", "-m", "securestream.cli.demo")
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*DEMO, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([*DEMO, *arguments], capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize(("package", "backend"), [("ntlm", "asyncio"), ("schannel", "trio")])

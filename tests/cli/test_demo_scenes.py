@@ -15,6 +15,7 @@ from securestream.cli.demo.legs import TAIL, TCP, UDP, Leg, Message
 from securestream.cli.demo.processes import Outcome
 from securestream.cli.demo.scenarios import ENTRY_POINTS, Maker, Scene, scenarios_of
 from securestream.cli.demo.wire import CLIENT, SEALED, SERVER, TOKEN, Unit
+from tests.cli.fake import FakePackage
 
 
 @contextmanager
@@ -97,9 +98,10 @@ def test_a_server_may_believe_in_a_handshake_whose_last_token_the_client_refused
 
 
 def test_a_server_that_was_not_asked_over_its_transport_is_found(capsys: pytest.CaptureFixture[str]) -> None:
-    show = demo.Demonstration._show_leg  # pyright: ignore[reportPrivateUsage]
+    demonstration = demo.Demonstration(FakePackage(), "asyncio")
+    show = demonstration._show_leg  # pyright: ignore[reportPrivateUsage]
     with Leg("the KDC", 1, TCP, lambda octets: octets.decode()) as leg:
-        assert list(show(None, leg, [Message(CLIENT, TCP, b"asked")])) == []  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        (problem,) = show(None, leg, [Message(CLIENT, UDP, b"asked")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert list(show(leg, [Message(CLIENT, TCP, b"asked")])) == []
+        (problem,) = show(leg, [Message(CLIENT, UDP, b"asked")])
     assert problem == "the KDC was not asked over TCP"
     assert "UDP  client -> the KDC  asked" in capsys.readouterr().out
