@@ -77,16 +77,17 @@ class CfxTokens(MessageTokens):
         """What opens tokens of either kind."""
         unseal, window, otherwise = self._unsealer.unseal, self._window, self._unwrap_any
         prefix = _WRAP + bytes((self._due | _SEALED, 0xFF, 0, 0, 0, 0))
-        take_due, new, kind = window.take_due, _new, Unwrapped
+        new, kind = _new, Unwrapped
 
         def unwrap(token: Buffer) -> Unwrapped:
-            header = prefix + window.due.to_bytes(8, "big")
-            if token[:_HEADER] != header:  # rotated, signed only, not the next one, or nothing of the kind
+            due = window.due
+            header = prefix + due.to_bytes(8, "big")
+            if token[:_HEADER] != header:
                 return otherwise(bytes(token))
             data, copy = unseal(token, _HEADER, _HEADER)
             if copy != header:
                 raise altered()
-            take_due()
+            window.follow()
             return new(kind, (data, True))
 
         return unwrap
