@@ -58,7 +58,7 @@ def test_only_what_the_mechanism_protects_of_a_token_is_altered() -> None:
     outcome = Outcome(units, altered=False, received=b"", status=0, client=None, server={})
     scene = Scene("", [], [], "nns", "alice", covered=lambda token: range(len(token) - 3, len(token)))
     for _ in range(50):
-        for title, flip in demo._flips(scene, outcome, 100):  # pyright: ignore[reportPrivateUsage]
+        for title, flip in demo._flips(scene, outcome, 100):  # pyright: ignore[reportPrivateUsage]  # the part under test
             unit = [unit for unit in units if unit.sender == flip.sender][flip.index]
             altered = unit.flipped(flip.fraction, flip.bit).octets
             (position,) = [at for at in range(len(altered)) if altered[at] != unit.octets[at]]
@@ -73,7 +73,7 @@ def test_the_last_request_and_the_last_reply_are_altered_near_their_end() -> Non
             Message(CLIENT, UDP, b"\x6c"),
             Message(SERVER, UDP, b"\x6d"),
         ]
-        flips = dict(demo._message_flips(leg, messages))  # pyright: ignore[reportPrivateUsage]
+        flips = dict(demo._message_flips(leg, messages))  # pyright: ignore[reportPrivateUsage]  # the part under test
     assert [(flip.sender, flip.kind) for flip in flips.values()] == [(CLIENT, 0x6C), (SERVER, 0x6D)]
     assert list(flips) == ["a request to the KDC", "a reply of the KDC"]
     assert all(flip.from_end < TAIL for flip in flips.values())
@@ -93,13 +93,13 @@ def test_a_server_may_believe_in_a_handshake_whose_last_token_the_client_refused
     final: bool, refused: set[str], status: int, wrong: str | None
 ) -> None:
     outcome = Outcome([], altered=True, received=b"", status=status, client=None, server={"connection": {}})
-    told = demo._let_in(outcome, b"plaintext", refused, final=final)  # pyright: ignore[reportPrivateUsage]
+    told = demo._let_in(outcome, b"plaintext", refused, final=final)  # pyright: ignore[reportPrivateUsage]  # the part under test
     assert told is None if wrong is None else told is not None and told.startswith(wrong)
 
 
 def test_a_server_that_was_not_asked_over_its_transport_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     demonstration = demo.Demonstration(FakePackage(), "asyncio")
-    show = demonstration._show_leg  # pyright: ignore[reportPrivateUsage]
+    show = demonstration._show_leg  # pyright: ignore[reportPrivateUsage]  # the part under test
     with Leg("the KDC", 1, TCP, lambda octets: octets.decode()) as leg:
         assert list(show(leg, [Message(CLIENT, TCP, b"asked")])) == []
         (problem,) = show(leg, [Message(CLIENT, UDP, b"asked")])
