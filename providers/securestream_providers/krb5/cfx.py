@@ -87,7 +87,7 @@ class CfxTokens(MessageTokens):
             data, copy = unseal(token, _HEADER, _HEADER)
             if copy != header:
                 raise altered()
-            window.follow()
+            window.take_due()
             return new(kind, (data, True))
 
         return unwrap

@@ -37,11 +37,6 @@ class Window:
         self.seen = (self.seen << 1 | 1) & _MASK
         self.due = (self.due + 1) % self._modulus
 
-    def follow(self) -> None:
-        """Note an authentic message of the number that was due."""
-        self.seen = (self.seen << 1 | 1) & _MASK
-        self.due = (self.due + 1) % self._modulus
-
     def take(self, number: int) -> None:
         """Note an authentic message of this number. What is refused changes nothing.
 
