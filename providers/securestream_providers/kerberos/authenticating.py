@@ -25,6 +25,7 @@ from securestream.options import BindingPolicy, ContextFlags, Options
 from securestream.principal import Principal
 from securestream_providers.kerberos.authorization import elements_of, find, peer_of
 from securestream_providers.kerberos.credentials import Tickets
+from securestream_providers.kerberos.known_tickets import OpenedTicket, place_of
 from securestream_providers.kerberos.negotiated_etypes import choose_etype
 from securestream_providers.kerberos.policy import Policy, ServiceKeys, context_flags
 from securestream_providers.kerberos.realms import is_trusted, knows_address
@@ -118,25 +119,15 @@ def check_request(
     etypes = policy.etypes(config)
     service = KerberosName.of(request.ticket.sname, request.ticket.realm)
     refuser.name = service
-    if own is None:
-        service_key, octets = _open_ticket(keys, service, request, etypes, refuser)
-    else:
-        service_key, octets = _open_own(own, service, request, refuser)
-    ticket = EncTicketPart.decode(unpadded(service_key.etype, octets))
-    if ticket.key.keytype not in etypes:
-        raise refuser.refused(
-            ErrorCode.ETYPE_NOSUPP,
-            Unsupported,
-            f"the ticket's session key is of type {ticket.key.keytype}, which is not allowed: see Kerberos(weak=...)",
-        )
-    session_key = make_key(ticket.key.keytype, ticket.key.keyvalue)
+    now = options.clock()
+    place = None if keys is None or own is not None else place_of(request.ticket)
+    opened = _known(keys, place, request, etypes, now) or _opened(keys, own, service, request, etypes, refuser)
+    ticket, session_key = opened.content, opened.session_key
     authenticator = _open_authenticator(session_key, request, refuser)
-    client = KerberosName.of(ticket.cname, ticket.crealm)
     if authenticator.crealm != ticket.crealm or authenticator.cname.name_string != ticket.cname.name_string:
         raise refuser.refused(
             ErrorCode.AP_BADMATCH, InvalidToken, "the authenticator names another client than the ticket"
         )
-    now = options.clock()
     stated = authenticator.ctime + timedelta(microseconds=authenticator.cusec)
     _check_times(ticket, stated, now, options, refuser)
     _check_origin(config, ticket, service, options, refuser)
@@ -145,8 +136,11 @@ def check_request(
     gss, flags = _flags(policy, request, authenticator, asked, options, refuser)
     bound = gss is not None and _check_bindings(gss, asked, options, refuser)
     subkey = _subkey(authenticator, etypes, refuser)
-    elements = elements_of(ticket.authorization_data, refuser)
-    principal = peer_of(policy, client, ticket, service_key, refuser)
+    if opened.proved is None:
+        opened.proved = _prove(policy, opened, refuser)
+        if keys is not None and place is not None:
+            keys.known.keep(place, opened, now)
+    elements, principal = opened.proved
     if principal.is_anonymous:
         if not policy.allow_anonymous:
             raise refuser.refused(
@@ -174,6 +168,53 @@ def check_request(
         delegated,
         elements,
     )
+
+
+# --- the ticket ------------------------------------------------------------------------------------------------------
+
+
+def _known(
+    keys: ServiceKeys | None, place: bytes | None, request: ApReq, etypes: tuple[int, ...], now: datetime
+) -> OpenedTicket | None:
+    """The ticket as it was opened before; `None` for all that is refused, which `_opened` explains."""
+    if keys is None or place is None or request.ap_options & _SESSION_KEY:
+        return None
+    found = keys.known.find(place, now)
+    if found is None or found.service_key.etype not in etypes or found.session_key.etype not in etypes:
+        return None
+    return found
+
+
+def _opened(
+    keys: ServiceKeys | None,
+    own: CachedTicket | None,
+    service: KerberosName,
+    request: ApReq,
+    etypes: tuple[int, ...],
+    refuser: Refuser,
+) -> OpenedTicket:
+    if own is None:
+        service_key, octets = _open_ticket(keys, service, request, etypes, refuser)
+    else:
+        service_key, octets = _open_own(own, service, request, refuser)
+    ticket = EncTicketPart.decode(unpadded(service_key.etype, octets))
+    if ticket.key.keytype not in etypes:
+        raise refuser.refused(
+            ErrorCode.ETYPE_NOSUPP,
+            Unsupported,
+            f"the ticket's session key is of type {ticket.key.keytype}, which is not allowed: see Kerberos(weak=...)",
+        )
+    return OpenedTicket(ticket, service_key, make_key(ticket.key.keytype, ticket.key.keyvalue))
+
+
+def _prove(
+    policy: Policy, opened: OpenedTicket, refuser: Refuser
+) -> tuple[tuple[AuthorizationElement, ...], Principal]:
+    """The authorisation data of a ticket, and who its client is (SECURITY 15, 16)."""
+    ticket = opened.content
+    elements = elements_of(ticket.authorization_data, refuser)
+    client = KerberosName.of(ticket.cname, ticket.crealm)
+    return elements, peer_of(policy, client, ticket, opened.service_key, refuser)
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

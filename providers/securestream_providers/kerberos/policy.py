@@ -14,6 +14,7 @@ from securestream.options import ContextFlags, Options
 from securestream.provider import Effect, TargetName
 from securestream_providers.kerberos.client import ClientSettings, service_name
 from securestream_providers.kerberos.effects import LoadConfiguration
+from securestream_providers.kerberos.known_tickets import KnownTickets
 from securestream_providers.krb5.config import KdcAddress, Krb5Config, RealmConfig
 from securestream_providers.krb5.gss_checksum import GssFlag
 from securestream_providers.krb5.names import KerberosName
@@ -117,10 +118,11 @@ class Policy:
         Raises:
             TargetUnknown: it is no name of a service.
         """
-        kept = self._kept.get("names")
+        kept: tuple[Krb5Config, dict[str, KerberosName]] | None = self._kept.get("names")
         if kept is None or kept[0] is not config:
-            kept = self._kept["names"] = (config, {})
-        names = cast("dict[str, KerberosName]", kept[1])
+            fresh: dict[str, KerberosName] = {}
+            kept = self._kept["names"] = (config, fresh)
+        names = kept[1]
         found = names.get(target)
         if found is None:
             if len(names) >= _NAMES_KEPT:
@@ -174,13 +176,17 @@ class ServiceKeys:
     Args:
         policy: says how names are compared.
         entries: those that are served.
+
+    Attributes:
+        known: tickets that these keys opened.
     """
 
-    __slots__ = ("_by_name", "_policy", "entries")
+    __slots__ = ("_by_name", "_policy", "entries", "known")
 
     def __init__(self, policy: Policy, entries: tuple[KeytabEntry, ...]) -> None:
         self._policy = policy
         self.entries = entries
+        self.known = KnownTickets()
         self._by_name: dict[tuple[str, tuple[str, ...]], list[KeytabEntry]] = {}
         for entry in entries:
             self._by_name.setdefault(self._index(entry.principal), []).append(entry)
@@ -207,8 +213,7 @@ def gss_flags(flags: ContextFlags) -> int:
     return sum(octets for flag, octets in GSS_FLAGS if flag in flags)
 
 
-@lru_cache(64)  # each operation on members of an enum costs a microsecond
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # each operation on members of an enum costs a microsecond
 def context_flags(flags: int) -> ContextFlags:
     """Flags of an authenticator's checksum; delegation is shown by what came."""
     found = ContextFlags.NONE
