@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,15 +13,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from securestream.errors import UsageError
-from securestream.files import read_private, write_private
 from securestream.redaction import Secret
+from securestream.services._master_key import MasterKey
 from securestream.services._sqlite import Database
 from securestream.services.accounts import Account, CorruptStore, Listing, checked_name, name_key
 from securestream.services.failures import Lockout, Throttle, source_key
 from securestream.services.nt_hash import nt_hash as hash_of
-
-KEY_SIZE = 32
-"""Octets of a master key (AES-256)."""
 
 NOBODY = 0
 """The row that stands for unknown names, so that a logon under one writes as much as any other."""
@@ -85,24 +81,19 @@ class SqliteAccounts:
         throttle: Throttle | None = Throttle(),  # noqa: B008  an immutable value
         lockout: Lockout | None = None,
     ) -> None:
-        self._given = master_key.reveal() if isinstance(master_key, Secret) else master_key
-        if self._given is not None and len(self._given) != KEY_SIZE:
-            raise UsageError(f"a master key is {KEY_SIZE} octets, not {len(self._given)}")
-        self._key_path = Path(f"{path}.key")
+        self._master_key = MasterKey(path, master_key)
         self._throttle = throttle
         self._lockout = lockout
         self._decoy = Secret(os.urandom(16))
         self._database = Database(path, b"SSac", _VERSION, self._create)
-        self._cipher = AESGCM(self._master_key())
+        self._cipher = AESGCM(self._master_key.read())
         self._identity: bytes
         with self._database.reading() as connection:
             self._identity, proof = connection.execute("SELECT identity, proof FROM store").fetchone()
         try:
             self._cipher.decrypt(proof[:12], proof[12:], self._identity)
         except InvalidTag:
-            raise CorruptStore(
-                f"the master key is not the one of {path}: restore {self._key_path}, or give the right key"
-            ) from None
+            raise self._master_key.is_of_another(path) from None
         self._nobody = self._seal(NOBODY, "", "", None, disabled=True, nt_hash=self._decoy.reveal())
 
     def __repr__(self) -> str:
@@ -121,11 +112,9 @@ class SqliteAccounts:
 
     def _create(self, connection: sqlite3.Connection) -> None:
         """Fill an empty database; runs within a transaction, so one process alone makes the key."""
-        if self._given is None:
-            with contextlib.suppress(FileExistsError):  # left behind by a creation that did not end
-                write_private(self._key_path, os.urandom(KEY_SIZE).hex().encode() + b"\n", replace=False)
+        self._master_key.make()
         identity, nonce = os.urandom(16), os.urandom(12)
-        proof = nonce + AESGCM(self._master_key()).encrypt(nonce, b"master key", identity)
+        proof = nonce + AESGCM(self._master_key.read()).encrypt(nonce, b"master key", identity)
         for statement in _SCHEMA.split(";\n"):
             connection.execute(statement)
         connection.execute("INSERT INTO store VALUES (?, ?)", (identity, proof))
@@ -134,20 +123,6 @@ class SqliteAccounts:
             "VALUES (?, '', '', '', '', 1, x'')",
             (NOBODY,),
         )
-
-    def _master_key(self) -> bytes:
-        if self._given is not None:
-            return self._given
-        key = b""
-        try:
-            key = bytes.fromhex(read_private(self._key_path, largest=1024).decode("ascii"))
-        except FileNotFoundError:
-            raise CorruptStore(f"{self._key_path}, the master key, is missing: restore it, or give the key") from None
-        except ValueError:  # told of below
-            pass
-        if len(key) != KEY_SIZE:
-            raise CorruptStore(f"{self._key_path} does not hold {2 * KEY_SIZE} hexadecimal digits: restore it")
-        return key
 
     def _bound_to(self, row: int, name: str, domain: str, sid: str | None, *, disabled: bool) -> bytes:
         """The associated data: everything of a row that a logon relies on, each part with its length."""

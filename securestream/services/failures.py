@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from securestream.errors import UsageError
+from securestream.services.lockout import Lockout as Lockout
 
 
 @dataclass(frozen=True)
@@ -30,25 +31,6 @@ class Throttle:
     def __post_init__(self) -> None:
         if self.failures < 1 or self.entries < 1 or self.window <= timedelta():
             raise UsageError("throttling needs at least one failure, one entry and a window above zero")
-
-
-@dataclass(frozen=True)
-class Lockout:
-    """When an account is refused for every source. Off unless asked for: whoever knows a name can lock it.
-
-    Args:
-        failures: this many wrong responses...
-        window: ...each within this time of the one before lock the account...
-        duration: ...for this long.
-    """
-
-    failures: int = 10
-    window: timedelta = timedelta(minutes=15)
-    duration: timedelta = timedelta(minutes=15)
-
-    def __post_init__(self) -> None:
-        if self.failures < 1 or self.window <= timedelta() or self.duration <= timedelta():
-            raise UsageError("lock-out needs at least one failure, and a window and a duration above zero")
 
 
 def source_key(source: str) -> str:

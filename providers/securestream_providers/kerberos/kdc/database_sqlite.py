@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sqlite3
@@ -10,15 +9,14 @@ from collections import OrderedDict
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from securestream.ambient import system_random
 from securestream.errors import UsageError
-from securestream.files import read_private, write_private
 from securestream.redaction import Secret
+from securestream.services._master_key import MasterKey
 from securestream.services._sqlite import Database
 from securestream.services.accounts import CorruptStore
 from securestream_providers.kerberos.kdc.database_memory import new_domain_sid
@@ -26,9 +24,6 @@ from securestream_providers.kerberos.kdc.policy import Lockout
 from securestream_providers.kerberos.kdc.principals import FIRST_RID, Activity, KdcPrincipal
 from securestream_providers.kerberos.kdc.records import principal_of, record_of
 from securestream_providers.krb5.names import KerberosName
-
-KEY_SIZE: Final = 32
-"""Octets of a master key (AES-256)."""
 
 _VERSION = 1
 _FORMAT = b"\x01"  # of a sealed principal: this octet, 12 of nonce, AES-256-GCM's ciphertext and tag
@@ -72,14 +67,11 @@ class SqlitePrincipals:
     blocking = True
 
     def __init__(self, path: str | Path, master_key: bytes | Secret[bytes] | None = None, *, realm: str = "") -> None:
-        self._given = master_key.reveal() if isinstance(master_key, Secret) else master_key
-        if self._given is not None and len(self._given) != KEY_SIZE:
-            raise UsageError(f"a master key is {KEY_SIZE} octets, not {len(self._given)}")
-        self._key_path = Path(f"{path}.key")
+        self._master_key = MasterKey(path, master_key)
         self._new_realm = realm
         self._known: OrderedDict[bytes, KdcPrincipal] = OrderedDict()
         self._database = Database(path, b"SSkd", _VERSION, self._create)
-        self._cipher = AESGCM(self._master_key())
+        self._cipher = AESGCM(self._master_key.read())
         with self._database.reading() as connection:
             row = connection.execute("SELECT identity, proof, domain_sid, realm FROM store").fetchone()
         self._identity: bytes = row[0]
@@ -88,9 +80,7 @@ class SqlitePrincipals:
         try:
             self._cipher.decrypt(row[1][:12], row[1][12:], self._bound_store(self.domain_sid, self.realm))
         except InvalidTag:
-            raise CorruptStore(
-                f"the master key is not the one of {path}: restore {self._key_path}, or give the right key"
-            ) from None
+            raise self._master_key.is_of_another(path) from None
         if realm and realm != self.realm:
             raise UsageError(f"{path} holds the realm {self.realm}, not {realm}: name another file")
 
@@ -107,29 +97,13 @@ class SqlitePrincipals:
         """Fill an empty database; runs within a transaction, so one process alone makes the key."""
         if not self._new_realm:
             raise UsageError("a new database of principals needs a realm")
-        if self._given is None:
-            with contextlib.suppress(FileExistsError):  # left behind by a creation that did not end
-                write_private(self._key_path, os.urandom(KEY_SIZE).hex().encode() + b"\n", replace=False)
+        self._master_key.make()
         self._identity, nonce, sid = os.urandom(16), os.urandom(12), new_domain_sid(system_random)
         bound = self._bound_store(sid, self._new_realm)
-        proof = nonce + AESGCM(self._master_key()).encrypt(nonce, b"master key", bound)
+        proof = nonce + AESGCM(self._master_key.read()).encrypt(nonce, b"master key", bound)
         for statement in _SCHEMA.split(";\n"):
             connection.execute(statement)
         connection.execute("INSERT INTO store VALUES (?, ?, ?, ?)", (self._identity, proof, sid, self._new_realm))
-
-    def _master_key(self) -> bytes:
-        if self._given is not None:
-            return self._given
-        key = b""
-        try:
-            key = bytes.fromhex(read_private(self._key_path, largest=1024).decode("ascii"))
-        except FileNotFoundError:
-            raise CorruptStore(f"{self._key_path}, the master key, is missing: restore it, or give the key") from None
-        except ValueError:  # told of below
-            pass
-        if len(key) != KEY_SIZE:
-            raise CorruptStore(f"{self._key_path} does not hold {2 * KEY_SIZE} hexadecimal digits: restore it")
-        return key
 
     def _bound_store(self, sid: str, realm: str) -> bytes:
         return b"".join((self._identity, sid.encode(), b"\0", realm.encode("utf-8", "surrogatepass")))

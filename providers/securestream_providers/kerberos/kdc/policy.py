@@ -8,28 +8,10 @@ from datetime import timedelta
 from typing import Final
 
 from securestream.errors import UsageError
+from securestream.services.lockout import Lockout as Lockout
 
 STRONG: Final = (18, 17, 20, 19, 26, 25)
 """Encryption types that are used unless others are named; RC4 and DES3 are not among them."""
-
-
-@dataclass(frozen=True)
-class Lockout:
-    """When a principal is refused whatever its password. Off unless asked for: whoever knows a name can lock it.
-
-    Args:
-        failures: this many wrong attempts...
-        window: ...each within this time of the one before lock the principal...
-        duration: ...for this long.
-    """
-
-    failures: int = 10
-    window: timedelta = timedelta(minutes=15)
-    duration: timedelta = timedelta(minutes=15)
-
-    def __post_init__(self) -> None:
-        if self.failures < 1 or self.window <= timedelta() or self.duration <= timedelta():
-            raise UsageError("lock-out needs at least one failure, and a window and a duration above zero")
 
 
 @dataclass(frozen=True)
