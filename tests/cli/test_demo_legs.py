@@ -44,7 +44,9 @@ def leg() -> Iterator[Leg]:
         with Leg("the server", port, UDP, lambda octets: str(len(octets))) as relay:
             yield relay
         datagrams.sendto(b"end", ("127.0.0.1", port))
-        threads[1].join(10)
+        socket.create_connection(("127.0.0.1", port), 10).close()  # for a server that still waits for its stream
+        for thread in threads:
+            thread.join(10)
 
 
 def ask_by_datagram(leg: Leg, request: bytes) -> bytes:
