@@ -48,12 +48,15 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
             entries = yield from LoadKeytab(credential, config)
     received = yield from Exchange()
     own: CachedTicket | None = None
-    if _asks_for_ticket(received):
+    token = _opened(received)
+    if token is not None and token.kind == gss_token.TGT_REQ:
+        TgtRequest.decode(token.body)
         obtained = yield from kdc_client.own_tgt(policy.settings(config), credential, options)
         own = obtained.ticket
         received = yield from Exchange(tgt_reply(own.ticket))
-    raw, message = _request(received)
-    refuser = Refuser(options, raw=raw)
+        token = _opened(received)
+    message = received if token is None else _request(token)
+    refuser = Refuser(options, raw=token is None)
     try:
         return (yield from _answer(policy, config, credential, entries, options, own, message, refuser))
     except HandshakeError as failure:
@@ -62,26 +65,18 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
         raise
 
 
-def _asks_for_ticket(received: bytes) -> bool:
-    if not gss_token.is_framed(received):
-        return False
-    token = gss_token.unframe(received)
-    if token.kind != gss_token.TGT_REQ:
-        return False
-    TgtRequest.decode(token.body)
-    return True
+def _opened(received: bytes) -> gss_token.ContextToken | None:
+    """What is in the frame; `None` for an AP-REQ that came without one, as in DCE style."""
+    return None if received[:1] == _AP_REQ else gss_token.unframe(received)
 
 
-def _request(received: bytes) -> tuple[bool, bytes]:
-    """Whether the AP-REQ came without a frame, as in DCE style; and the AP-REQ."""
-    if received[:1] == _AP_REQ:
-        return True, received
-    token = gss_token.unframe(received)
+def _request(token: gss_token.ContextToken) -> bytes:
+    """The AP-REQ."""
     if token.kind != gss_token.AP_REQ or token.oid not in (
         *(gss_token.KERBEROS, gss_token.MS_KERBEROS, gss_token.USER_TO_USER),
     ):
         raise MalformedMessage("a Kerberos AP-REQ is due")
-    return False, token.body
+    return token.body
 
 
 def _answer(

@@ -207,6 +207,7 @@ def _request(
     return sent, gss_token.frame(gss_token.AP_REQ, message, oid)
 
 
+@lru_cache(maxsize=64)
 def _authorization(etypes: tuple[int, ...], own: int, *, bound: bool) -> AuthorizationData | None:
     """What the authenticator says beside: better encryption types (RFC 4537), and that bindings are supported."""
     elements: list[AuthorizationElement] = []

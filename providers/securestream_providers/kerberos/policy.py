@@ -93,6 +93,12 @@ class Policy:
 
     def etypes(self, config: Krb5Config) -> tuple[int, ...]:
         """The encryption types that are allowed, the preferred first."""
+        kept: tuple[Krb5Config, tuple[int, ...]] | None = self._kept.get("etypes")
+        if kept is None or kept[0] is not config:
+            kept = self._kept["etypes"] = (config, self._etypes(config))
+        return kept[1]
+
+    def _etypes(self, config: Krb5Config) -> tuple[int, ...]:
         allowed = STRONG | {WEAK[name] for name in self.weak}
         named = tuple(etype for etype in config.permitted_etypes if etype in allowed)
         return named + tuple(WEAK[name] for name in sorted(self.weak) if WEAK[name] not in named)

@@ -58,11 +58,19 @@ def unframe(token: bytes) -> ContextToken:
     identifier, content, rest = der.split_element(token)
     if identifier != _FRAME or rest:
         raise MalformedMessage("a GSS-API token begins with 0x60 and ends where its length says")
+    oid, start = _mechanism(content)
+    body = start + 2
+    if len(content) < body:
+        raise MalformedMessage("a GSS-API token without its two octets TOK_ID")
+    return ContextToken(oid, content[start:body], content[body:])
+
+
+def _mechanism(content: bytes) -> tuple[str, int]:
+    """The mechanism, and where what follows it begins."""
+    for octets, oid in _KNOWN.items():
+        if content.startswith(octets):
+            return oid, len(octets)
     size = der.element_size(content, len(content))
     if size is None:
         raise MalformedMessage("a GSS-API token without a mechanism")
-    oid_element, inner = content[:size], content[size:]
-    oid = _KNOWN.get(oid_element) or der.oid_text(oid_element)
-    if len(inner) < 2:
-        raise MalformedMessage("a GSS-API token without its two octets TOK_ID")
-    return ContextToken(oid, inner[:2], inner[2:])
+    return der.oid_text(content[:size]), size
