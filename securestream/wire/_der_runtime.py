@@ -228,7 +228,8 @@ def time_content(moment: datetime) -> bytes:
         moment = moment.astimezone(UTC)
     if moment.microsecond:
         raise UsageError("a KerberosTime has no fractions; the microseconds go into their own field")
-    return b"%04d%02d%02d%02d%02d%02dZ" % moment.timetuple()[:6]
+    date = moment.year, moment.month, moment.day
+    return b"%04d%02d%02d%02d%02d%02dZ" % (*date, moment.hour, moment.minute, moment.second)
 
 
 def flags_content(value: int) -> bytes:

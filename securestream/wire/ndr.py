@@ -41,7 +41,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntFlag
-from typing import Annotated, Any, Final, Self, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Self, TypeAlias, cast, get_args, get_origin, get_type_hints
 
 from securestream.errors import MalformedMessage, UsageError
 from securestream.redaction import Redacted
@@ -369,6 +369,10 @@ class _Field:
     last: int
 
 
+_Step: TypeAlias = tuple[str, Callable[..., Any] | None, Callable[[int], Any] | None, int, int]
+"""How a field is read: its name, what reads it (`None`: it is its one item), what converts it, its items."""
+
+
 @dataclass(frozen=True)
 class _Plan:
     """The fixed part of a structure, and the distance from one element of an array to the next."""
@@ -377,6 +381,7 @@ class _Plan:
     alignment: int
     stride: int
     fields: tuple[_Field, ...]
+    steps: tuple[_Step, ...]
 
 
 _PLANS: Final[dict[Kind | type[Structure], _Plan]] = {}
@@ -402,9 +407,9 @@ def _read_array(element: Kind | type[Structure], count: int, reader: Reader) -> 
 
 def _read_structure(cls: type[Structure], plan: _Plan, values: Sequence[Any], reader: Reader) -> Structure:
     found: dict[str, Any] = {}
-    for field in plan.fields:
-        value = field.kind.read(values[field.first : field.last], reader, found)
-        found[field.name] = value if field.convert is None else field.convert(value)
+    for name, read, convert, first, last in plan.steps:
+        value = values[first] if read is None else read(values[first:last], reader, found)
+        found[name] = value if convert is None else convert(value)
     value = object.__new__(cls)  # all fields are there, and no structure has a __post_init__
     value.__dict__.update(found)
     return value
@@ -441,7 +446,12 @@ def _planned(found: tuple[_Field, ...]) -> _Plan:
             code += "x" * gap + item
             size += gap + octets
             alignment = max(alignment, boundary)
-    return _Plan(struct.Struct(code), alignment, -(-size // alignment) * alignment, found)
+    return _Plan(struct.Struct(code), alignment, -(-size // alignment) * alignment, found, tuple(map(_step, found)))
+
+
+def _step(field: _Field) -> _Step:
+    read = None if isinstance(field.kind, Number | Octets) else field.kind.read
+    return field.name, read, field.convert, field.first, field.last
 
 
 def _declared(cls: type[Structure]) -> tuple[_Field, ...]:

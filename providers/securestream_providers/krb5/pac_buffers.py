@@ -201,6 +201,9 @@ class Signature(Redacted):
         Raises:
             MalformedMessage: its length does not belong to its type.
         """
+        usual = int.from_bytes(octets[:4], "little", signed=True)
+        if len(octets) == 4 + SIGNATURE_SIZES.get(usual, -5):
+            return cls(usual, octets[4:])
         cursor = Cursor(octets, "PAC_SIGNATURE_DATA")
         kind = cursor.i32_le()
         size = SIGNATURE_SIZES.get(kind, cursor.remaining)

@@ -10,6 +10,7 @@ from securestream.wire.sids import sid_in_domain
 from securestream_providers.krb5.names import KerberosName
 from securestream_providers.krb5.numbers import NameType as KerberosNameType
 from securestream_providers.krb5.pac import Pac
+from securestream_providers.krb5.pac_buffers import UpnDnsInfo
 from securestream_providers.krb5.pac_logon import LogonInfo, SidAndAttributes, UserFlags
 
 LOGON_SERVER: Final = "logon-server"
@@ -59,7 +60,7 @@ def principal_of(pac: Pac | None, client: KerberosName) -> Principal:
         kind,
         sid=sid or pac.requestor_sid,
         groups=tuple(dict.fromkeys(group.sid for group in memberships if group.is_enabled)),
-        claims=tuple(_claims(pac, logon)),
+        claims=tuple(_claims(pac, logon, upn)),
         memberships=memberships,
         upn=None if upn is None else upn.upn or None,
     )
@@ -95,8 +96,8 @@ def _extra(sids: Iterable[SidAndAttributes]) -> Iterator[Membership]:
             yield Membership(group.sid, group.attributes, MembershipOrigin.EXTRA)
 
 
-def _claims(pac: Pac, logon: LogonInfo | None) -> Iterator[tuple[str, str]]:
-    for name, value in _facts(pac, logon):
+def _claims(pac: Pac, logon: LogonInfo | None, upn: UpnDnsInfo | None) -> Iterator[tuple[str, str]]:
+    for name, value in _facts(pac, logon, upn):
         if value:
             yield name, value
     for prefix, claims in (("", pac.client_claims), (_DEVICE, pac.device_claims)):
@@ -106,8 +107,8 @@ def _claims(pac: Pac, logon: LogonInfo | None) -> Iterator[tuple[str, str]]:
                     yield prefix + claim.id, text
 
 
-def _facts(pac: Pac, logon: LogonInfo | None) -> Iterator[tuple[str, str | None]]:
-    upn, delegation, device = pac.upn_dns_info, pac.delegation_info, pac.device_info
+def _facts(pac: Pac, logon: LogonInfo | None, upn: UpnDnsInfo | None) -> Iterator[tuple[str, str | None]]:
+    delegation, device = pac.delegation_info, pac.device_info
     sam_name = None if upn is None else upn.sam_name
     if logon is not None:
         yield LOGON_SERVER, logon.logon_server
