@@ -30,6 +30,7 @@ from securestream_providers.krb5.tickets import CachedTicket, TicketCache
 _REFRESHED_BEFORE_END: Final = timedelta(minutes=5)
 """Ticket-granting tickets are renewed, or fetched again, this long before their end."""
 
+_INVALID: Final = int(TicketFlags.INVALID)  # members of an IntFlag are slow to combine
 FAST_AVAILABLE: Final = "fast_avail"
 """The configuration entry of a cache that says that a realm's KDC does FAST; MIT krb5 writes it, too."""
 
@@ -190,7 +191,7 @@ def _find_tgt(session: Session, tickets: Iterable[CachedTicket], client: Kerbero
 
 def _is_good(ticket: CachedTicket, client: KerberosName | None) -> bool:
     """Whether a ticket is the client's and valid in principle; `None` where the KDC may have replaced its name."""
-    if ticket.flags & TicketFlags.INVALID:
+    if int(ticket.flags) & _INVALID:
         return False
     return client is None or ticket.client == client
 
