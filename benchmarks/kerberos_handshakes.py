@@ -63,6 +63,7 @@ def handshakes(effort: Effort) -> Section:
         ("", "initiator", "acceptor", "both"),
         notes=[
             "With mutual authentication and subkeys; the ticket, from MIT's KDC, is at hand, and has a PAC.",
+            "Our acceptor has seen the ticket before, as with each but a client's first connection.",
             "Ours remembers in memory what was used; MIT krb5 reads its cache's file, and checks no replays here.",
         ],
     )
