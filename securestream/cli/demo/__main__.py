@@ -75,9 +75,10 @@ class Demonstration:
         asked = {leg: list(leg.recorded) for leg in scene.legs}
         if self._sabotage == "leak":
             honest.units.append(replace(honest.units[0], octets=plaintext))
-        yield from self._judge(scene, plaintext, honest)
-        if honest.received != plaintext:
-            return
+        wrong = list(self._judge(scene, plaintext, honest))
+        yield from wrong
+        if wrong:
+            return  # what comes next takes an honest exchange apart
         for leg, messages in asked.items():
             yield from self._show_leg(leg, messages)
         self._show(scene, plaintext, honest)
