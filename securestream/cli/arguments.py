@@ -191,6 +191,11 @@ def _serve(command: argparse.ArgumentParser) -> None:
         help=r"admit only this peer, as it is printed (alice, CORP\alice); may be repeated",
     )
     command.add_argument(
+        "--replay-cache",
+        metavar="FILE",
+        help="remember in this SQLite file what must be used once, for several servers of one keytab (kerberos)",
+    )
+    command.add_argument(
         "--service",
         action="append",
         metavar="NAME",

@@ -25,11 +25,13 @@ from securestream.cli.setup import (
     served_credential,
 )
 from securestream.cli.splice import CHUNK, leaves, splice
+from securestream.drive import Services
 from securestream.errors import NotAuthorized, UsageError
 from securestream.machine import told_to_peer
 from securestream.options import ContextFlags, Role
 from securestream.principal import Principal
-from securestream.provider import Established, SecurityPackage
+from securestream.provider import Established, FirstUse, SecurityPackage
+from securestream.services.replay import SqliteReplay
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.connect import listen
 from securestream.streams.listeners import SecureListener
@@ -99,6 +101,7 @@ class Server:
         self._report = report
         self._credential = served_credential(asked, package)
         check_acceptor(package, self._credential)
+        self._services = _services(asked.replay_cache)
         self._words = None if asked.execute is None else split_command(asked.execute)
 
     def _admit(self, established: Established) -> None:
@@ -122,6 +125,7 @@ class Server:
                 credential=self._credential,
                 protection=level_of(asked),
                 admit=self._admit,
+                services=self._services,
                 handshake_timeout=asked.handshake_timeout,
                 max_connections=asked.max_connections,
                 listener=self._listener,
@@ -177,6 +181,15 @@ class Server:
                 await splice(stream, far)
         else:
             await _echo(stream)
+
+
+def _services(replay_cache: str | None) -> Services | None:
+    """Who performs effects, where several processes share what was used once."""
+    if replay_cache is None:
+        return None
+    services = Services()
+    services.register_performer(FirstUse, SqliteReplay(replay_cache))
+    return services
 
 
 async def _echo(stream: ByteStream) -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from securestream.ambient import system_options
 from securestream.cli.demo.certificates import Authority
+from securestream.credentials import Password
+from securestream.drive import respond_blocking
+from securestream.framing.base import TokenKind
+from securestream.framing.nns import NnsFraming
+from securestream.machine import HandshakeMachine
+from securestream.provider import TargetName
 from securestream.registry import Registry
+from securestream_providers.kerberos import Kerberos
+from securestream_providers.krb5.config import Krb5Config
 from tests.cli.processes import PASSWORD, Running, run
 from tests.cli.realm import ALICE, REALM, SEEN, SERVICE, Realm
 
@@ -85,6 +95,22 @@ def test_realm_and_kdc_stand_for_a_krb5_conf(realm: Realm, tmp_path: Path) -> No
             password=PASSWORD,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, b"over kerberos", b"")
+
+
+def test_servers_that_share_a_replay_cache_accept_a_token_once(realm: Realm, tmp_path: Path) -> None:
+    package = Kerberos(config=Krb5Config(), realm=REALM, kdc=realm.kdc_address)
+    handshake = package.initiate(Password(ALICE, PASSWORD), TargetName(SERVICE), system_options())
+    token = respond_blocking(HandshakeMachine(handshake)).token
+    assert token is not None
+    cache = str(tmp_path / "replay.db")
+    kinds: list[int] = []
+    for _ in range(2):
+        with serve(realm, "--replay-cache", cache) as server:
+            host, _, port = server.address.rpartition(":")
+            with socket.create_connection((host, int(port)), 10) as wire:
+                wire.sendall(NnsFraming().token(TokenKind.IN_PROGRESS, token))
+                kinds.append(wire.recv(1)[0])
+    assert kinds == [0x14, 0x15], "done, then refused"
 
 
 def test_a_wrong_password_is_one_sentence_before_the_server_hears_of_it(realm: Realm) -> None:
