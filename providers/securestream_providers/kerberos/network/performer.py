@@ -13,6 +13,7 @@ import anyio
 from securestream.drive import Performer
 from securestream.errors import MalformedMessage, NoAuthority
 from securestream_providers.kerberos.effects import KdcRequest, KdcService
+from securestream_providers.kerberos.network.last_answers import LastAnswer, LastAnswers
 from securestream_providers.kerberos.network.race import Attempt, first_answer
 from securestream_providers.kerberos.network.servers import Servers, servers_of
 from securestream_providers.kerberos.network.transports import (
@@ -46,10 +47,12 @@ class KdcPerformer(Performer):
 
     Args:
         longest_wait: seconds in all for one request.
+        last_answers: who answered before; by default nobody yet.
     """
 
-    def __init__(self, longest_wait: float = LONGEST_WAIT) -> None:
+    def __init__(self, longest_wait: float = LONGEST_WAIT, last_answers: LastAnswers | None = None) -> None:
         self._longest_wait = longest_wait
+        self._last_answers = last_answers or LastAnswers()
 
     async def perform(self, effect: Any) -> bytes:
         """Ask.
@@ -59,7 +62,7 @@ class KdcPerformer(Performer):
         """
         request: KdcRequest = effect
         servers = await servers_of(request)
-        groups = _groups(request, servers)
+        groups = _groups(request, servers, self._last_answers)
         moment = request.config.kdc_timeout
         answer, failures, late = None, list[OSError](), True
         with anyio.move_on_after(min(self._longest_wait, len(groups) * moment + _PATIENCE)):
@@ -100,21 +103,40 @@ def _told(request: KdcRequest, servers: Servers, failures: list[OSError], *, lat
 # --- what is attempted -----------------------------------------------------------------------------------------------
 
 
-def _groups(request: KdcRequest, servers: Servers) -> list[list[Attempt]]:
-    """Attempts in the order in which they begin. By TCP a server is asked a moment after it was asked by UDP."""
+def _groups(request: KdcRequest, servers: Servers, last_answers: LastAnswers) -> list[list[Attempt]]:
+    """Attempts in the order in which they begin. By TCP a server is asked a moment after it was asked by UDP.
+
+    Whoever answered last is asked first, by what it answered by.
+    """
     datagrams: list[Attempt | None] = []
     streams: list[Attempt | None] = []
     small = len(request.message) <= request.config.udp_preference_limit
-    for address in servers.addresses:
+    last = last_answers.of(request, servers.addresses)
+    addresses = servers.addresses
+    if last is not None:
+        addresses = (last.address, *(address for address in addresses if address != last.address))
+
+    def noting(attempt: Attempt, address: KdcAddress, *, by_stream: bool) -> Attempt:
+        async def run() -> bytes:
+            answer = await attempt()
+            last_answers.note(request, LastAnswer(address, by_stream and small))
+            return answer
+
+        return run
+
+    for address in addresses:
         if address.transport == "https":
             datagrams.append(None)
-            streams.append(partial(_by_proxy, request, address, servers.anchors))
+            streams.append(noting(partial(_by_proxy, request, address, servers.anchors), address, by_stream=False))
             continue
         by_udp = address.transport in ("any", "udp") and not request.stream
         by_tcp = address.transport in ("any", "tcp") or (request.stream and address.transport == "udp")
-        datagrams.append(partial(_by_udp, request, address) if by_udp else None)
-        streams.append(partial(_by_tcp, request, address) if by_tcp else None)
-    first, second = (datagrams, streams) if small else (streams, datagrams)
+        datagram = noting(partial(_by_udp, request, address), address, by_stream=False)
+        stream = noting(partial(_by_tcp, request, address), address, by_stream=not request.stream)
+        datagrams.append(datagram if by_udp else None)
+        streams.append(stream if by_tcp else None)
+    datagrams_first = small and not (last is not None and last.by_stream)
+    first, second = (datagrams, streams) if datagrams_first else (streams, datagrams)
     groups: list[list[Attempt]] = []
     for position in range(len(first) + 1):
         began = [] if position == len(first) else [first[position]]

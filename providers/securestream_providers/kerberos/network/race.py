@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from math import inf
 from typing import TypeAlias
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
 
 Attempt: TypeAlias = Callable[[], Awaitable[bytes]]
-_Outcome: TypeAlias = tuple[bytes | None, OSError | None]
 
 
 async def first_answer(groups: Sequence[Sequence[Attempt]], moment: float) -> tuple[bytes | None, list[OSError]]:
@@ -24,33 +21,44 @@ async def first_answer(groups: Sequence[Sequence[Attempt]], moment: float) -> tu
     Returns:
         The answer, or `None` when every attempt failed; and why each did.
     """
-    failures: list[OSError] = []
-    outcomes, receive = anyio.create_memory_object_stream[_Outcome](inf)
-    answer: bytes | None = None
-    async with anyio.create_task_group() as tasks, outcomes, receive:
-        waiting, running = list(groups), 0
-        while waiting or running:
+    race = _Race()
+    async with anyio.create_task_group() as tasks:
+        waiting = list(groups)
+        while race.answer is None and (waiting or race.running):
             if waiting:
-                group = waiting.pop(0)
-                running += len(group)
-                for attempt in group:
-                    tasks.start_soon(_run, attempt, outcomes)
+                for attempt in waiting.pop(0):
+                    race.running += 1
+                    tasks.start_soon(race.run, attempt)
             with anyio.move_on_after(moment if waiting else None):
-                while running:
-                    answer, failure = await receive.receive()
-                    running -= 1
-                    if failure is None:
-                        waiting.clear()
-                        running = 0
-                        break
-                    failures.append(failure)
+                await race.decided()
         tasks.cancel_scope.cancel()
-    return answer, failures
+    return race.answer, race.failures
 
 
-async def _run(attempt: Attempt, outcomes: MemoryObjectSendStream[_Outcome]) -> None:
-    try:
-        outcome: _Outcome = (await attempt(), None)
-    except OSError as problem:
-        outcome = (None, problem)
-    outcomes.send_nowait(outcome)
+class _Race:
+    """What the attempts leave: plain values, so that one which ends after the race finds nothing closed."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.answer: bytes | None = None
+        self.failures: list[OSError] = []
+        self._ended = anyio.Event()
+
+    async def run(self, attempt: Attempt) -> None:
+        """Make one attempt."""
+        try:
+            answer = await attempt()
+        except OSError as problem:
+            self.failures.append(problem)
+        else:
+            if self.answer is None:
+                self.answer = answer
+        finally:
+            self.running -= 1
+            self._ended.set()
+
+    async def decided(self) -> None:
+        """Wait until there is an answer, or nothing is running that could give one."""
+        while self.answer is None and self.running:
+            self._ended = anyio.Event()
+            await self._ended.wait()
