@@ -335,6 +335,14 @@ def test_two_pacs_are_refused() -> None:
     refused(replace(GOOD, authorization_data=data), "two PACs")
 
 
+def test_a_pac_that_is_nested_deeper_is_refused_and_not_overlooked() -> None:
+    octets = pac_of(GOOD).received
+    inner = AuthorizationData((_relevant(octets),)).encode()
+    deeper = AuthorizationElement(AdType.IF_RELEVANT, inner)
+    refused(replace(GOOD, authorization_data=AuthorizationData((deeper,))), "deeper")
+    refused(replace(GOOD, authorization_data=AuthorizationData((_relevant(octets), deeper))), "two PACs")
+
+
 def test_malformed_pac_is_refused_like_a_forged_one() -> None:
     for octets in (b"", b"\0" * 8, b"\xff" * 40):
         refused(with_pac(GOOD, octets), "refused|whose")

@@ -13,11 +13,10 @@ from securestream_providers.krb5.keys import Key
 from securestream_providers.krb5.messages import AuthorizationData, AuthorizationElement, EncTicketPart
 from securestream_providers.krb5.names import KerberosName
 from securestream_providers.krb5.numbers import AdType, ErrorCode
-from securestream_providers.krb5.pac import PacRefused
+from securestream_providers.krb5.pac import MOST_NESTED, PacRefused
 from securestream_providers.krb5.pac_principal import principal_of
 from securestream_providers.krb5.pac_signing import verify_ticket
 
-_DEPTH: Final = 4
 _INITIAL_VERIFIED_CAS: Final = 9
 _IGNORED: Final = frozenset((AdType.MANDATORY_FOR_KDC, _INITIAL_VERIFIED_CAS, AdType.FX_FAST_USED))
 """Elements that concern KDCs alone, or that only add to what is believed (RFC 4120 5.2.6.4, RFC 4556 3.2.2)."""
@@ -35,7 +34,7 @@ def elements_of(data: AuthorizationData | None, refuser: Refuser) -> tuple[Autho
     found: list[AuthorizationElement] = []
     for element in data.elements:
         if element.ad_type == AdType.IF_RELEVANT:
-            found += _opened(element.ad_data, _DEPTH)
+            found += _opened(element.ad_data, MOST_NESTED)
         elif element.ad_type not in _IGNORED:
             raise refuser.refused(
                 ErrorCode.POLICY,

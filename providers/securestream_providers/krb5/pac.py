@@ -8,7 +8,7 @@ believed before it was verified.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
@@ -25,6 +25,9 @@ from securestream_providers.krb5.pac_logon import DelegationInfo, DeviceInfo, Lo
 
 MOST_BUFFERS: Final = 64
 """How many buffers a PAC may have; some twenty types exist."""
+
+MOST_NESTED: Final = 4
+"""How many AD-IF-RELEVANT may stand in one another."""
 
 _HEADER: Final = struct.Struct("<II")
 _ENTRY: Final = struct.Struct("<IIQ")
@@ -227,16 +230,23 @@ def find_pac(authorization_data: AuthorizationData | None) -> bytes | None:
         authorization_data: of the ticket's encrypted part. Never that of the authenticator, which the client writes.
 
     Raises:
-        PacRefused: there are two.
-        MalformedMessage: an AD-IF-RELEVANT is no authorisation data.
+        PacRefused: there are two, or one stands deeper than in one AD-IF-RELEVANT, where no signature covers it.
+        MalformedMessage: an AD-IF-RELEVANT is no authorisation data, or they are nested too deep.
     """
-    found = [
-        inner.ad_data
-        for element in (() if authorization_data is None else authorization_data.elements)
-        if element.ad_type == AdType.IF_RELEVANT
-        for inner in AuthorizationData.decode(element.ad_data).elements
-        if inner.ad_type == AdType.WIN2K_PAC
-    ]
+    found = [] if authorization_data is None else list(_pacs(authorization_data, 0))
     if len(found) > 1:
         raise PacRefused("the ticket holds two PACs; whoever issued it is no KDC to trust")
-    return found[0] if found else None
+    if found and found[0][1] != 1:
+        raise PacRefused("the ticket's PAC is nested deeper than a KDC puts it; whoever issued it is no KDC to trust")
+    return found[0][0] if found else None
+
+
+def _pacs(data: AuthorizationData, depth: int) -> Iterator[tuple[bytes, int]]:
+    """What is a PAC inside of AD-IF-RELEVANT, and in how many of them it stands."""
+    for element in data.elements:
+        if element.ad_type == AdType.IF_RELEVANT:
+            if depth == MOST_NESTED:
+                raise MalformedMessage("authorisation data is nested too deep")
+            yield from _pacs(AuthorizationData.decode(element.ad_data), depth + 1)
+        elif element.ad_type == AdType.WIN2K_PAC and depth:
+            yield element.ad_data, depth

@@ -13,7 +13,7 @@ from securestream.principal import MEMBER, GroupAttributes, Membership, Membersh
 from securestream_providers.krb5.messages import AuthorizationData, AuthorizationElement
 from securestream_providers.krb5.names import KerberosName
 from securestream_providers.krb5.numbers import NameType as KerberosNameType
-from securestream_providers.krb5.pac import MOST_BUFFERS, Pac, PacBuffer, PacRefused, PacType, find_pac
+from securestream_providers.krb5.pac import MOST_BUFFERS, MOST_NESTED, Pac, PacBuffer, PacRefused, PacType, find_pac
 from securestream_providers.krb5.pac_buffers import ClientInfo, PacAttributes, Signature, UpnDnsInfo, UpnFlags
 from securestream_providers.krb5.pac_claims import MOST_OCTETS, Claim, Claims, ClaimsArray, ClaimType, Compression
 from securestream_providers.krb5.pac_compression import decompress_xpress_huffman
@@ -119,7 +119,6 @@ def test_pac_is_found_inside_if_relevant_only() -> None:
     other = AuthorizationElement(141, b"restrictions")
     assert find_pac(AuthorizationData((relevant(other, HELD), other))) == b"the PAC"
     assert find_pac(AuthorizationData((HELD, relevant(other)))) is None
-    assert find_pac(AuthorizationData((relevant(relevant(HELD)),))) is None
     assert find_pac(AuthorizationData((AuthorizationElement(4, AuthorizationData((HELD,)).encode()),))) is None
     assert find_pac(None) is None
 
@@ -128,6 +127,20 @@ def test_pac_is_found_inside_if_relevant_only() -> None:
 def test_two_pacs_are_refused(data: tuple[AuthorizationElement, ...]) -> None:
     with pytest.raises(PacRefused, match="two PACs"):
         find_pac(AuthorizationData(data))
+
+
+def test_a_pac_that_is_nested_deeper_does_not_count_as_none() -> None:
+    for element in (relevant(relevant(HELD)), relevant(relevant(relevant(relevant(HELD))))):
+        with pytest.raises(PacRefused, match="deeper"):
+            find_pac(AuthorizationData((element,)))
+    for other in (relevant(relevant(HELD)), relevant(relevant(HELD), HELD)):
+        with pytest.raises(PacRefused, match="two PACs"):
+            find_pac(AuthorizationData((relevant(HELD), other)))
+    deepest = relevant(HELD)
+    for _ in range(MOST_NESTED):
+        deepest = relevant(deepest)
+    with pytest.raises(MalformedMessage, match="too deep"):
+        find_pac(AuthorizationData((deepest,)))
 
 
 # --- small buffers ---------------------------------------------------------------------------------------------------
