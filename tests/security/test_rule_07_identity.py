@@ -6,12 +6,16 @@ import pytest
 
 from securestream.ambient import system_options
 from securestream.credentials import Accounts, Password
-from securestream.errors import CertificateRejected
-from securestream.options import Protection
+from securestream.errors import CertificateRejected, InvalidToken
+from securestream.options import Protection, Role
 from securestream.principal import NameType, Principal
 from securestream.services.accounts_memory import MemoryAccounts
+from securestream_providers.krb5.names import KerberosName
+from securestream_providers.krb5.numbers import NameType as KerberosNameType
+from securestream_providers.krb5.pac_principal import principal_of
 from securestream_providers.schannel import Schannel
 from tests.certificates import authority
+from tests.providers.kerberos.ends import REALM, Realm, meet
 from tests.providers.ntlm.ends import handshake
 from tests.providers.schannel.loopback import run
 
@@ -58,3 +62,41 @@ def test_a_dns_name_that_looks_like_another_kind_of_name_is_nobodys(name: str) -
     """`--allow alice@CORP` compares what is printed: a dNSName must not print as a user principal name."""
     with pytest.raises(CertificateRejected):
         by_certificate(names=[name])
+
+
+# --- Kerberos --------------------------------------------------------------------------------------------------------
+
+
+def by_kerberos(*components: str, kind: int = KerberosNameType.PRINCIPAL) -> Principal:
+    realm = Realm(client=KerberosName(REALM, components, kind))
+    met = meet(realm.tickets(), realm.keytab)
+    if met.acceptor is None:
+        raise met.errors[Role.ACCEPTOR]
+    return met.acceptor.peer
+
+
+DIFFERENT = [
+    *(("a", "b/c"), ("a/b", "c"), ("a", "b", "c"), ("a/b/c",), ("a\\", "b/c"), ("a\\/b", "c")),
+    *(("a\0", "b"), ("a\\0", "b"), ("a", "b"), ("a", ""), ("", "a"), ("a",), ("a\0",), ("a@CORP.EXAMPLE",)),
+]
+
+
+@pytest.mark.parametrize("kind", [KerberosNameType.PRINCIPAL, KerberosNameType.ENTERPRISE])
+def test_different_names_of_one_realm_are_different_identities(kind: int) -> None:
+    found = [by_kerberos(*components, kind=kind) for components in DIFFERENT]
+    assert len(set(found)) == len({str(one) for one in found}) == len(DIFFERENT)
+    assert not any("\0" in one.name for one in found)
+
+
+def test_a_usual_name_is_shown_as_it_is_typed() -> None:
+    assert by_kerberos("alice").name == "alice"
+    assert by_kerberos("host", "files.corp.example").name == "host/files.corp.example"
+    assert by_kerberos("alice@corp.example", kind=KerberosNameType.ENTERPRISE).name == "alice@corp.example"
+
+
+@pytest.mark.parametrize("components", [(), ("",), ("", "")])
+def test_a_client_without_a_name_is_nobody(components: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidToken, match="no name"):
+        principal_of(None, KerberosName(REALM, components))
+    with pytest.raises(InvalidToken):
+        by_kerberos(*components)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
+from securestream.errors import InvalidToken
 from securestream.principal import Membership, MembershipOrigin, NameType, Principal
 from securestream.wire.sids import sid_in_domain
 from securestream_providers.krb5.names import KerberosName
@@ -43,9 +45,13 @@ def principal_of(pac: Pac | None, client: KerberosName) -> Principal:
         client: the client that the ticket names.
 
     Raises:
+        InvalidToken: the ticket names nobody.
         MalformedMessage: a buffer of the PAC is malformed.
     """
-    name, kind = "/".join(client.components), _name_type(client)
+    if not any(client.components):
+        raise InvalidToken("the ticket's client has no name; whoever issued it is no KDC to trust")
+    kind = _name_type(client)
+    name = _text(client)
     if pac is None or kind is NameType.ANONYMOUS:
         return Principal(name, "Kerberos", client.realm, kind)
     logon, upn = pac.logon_info, pac.upn_dns_info
@@ -64,6 +70,16 @@ def principal_of(pac: Pac | None, client: KerberosName) -> Principal:
         memberships=memberships,
         upn=None if upn is None else upn.upn or None,
     )
+
+
+def _text(client: KerberosName) -> str:
+    r"""The name's text, in which a ``/`` of a component is escaped: different names have different texts (SECURITY 7).
+
+    The ``@`` of an enterprise name stands as it is, as in every user principal name: with no realm behind it, it can be
+    nothing but the component's own.
+    """
+    escaped = str(replace(client, realm=""))
+    return escaped.replace("\\@", "@") if client.name_type == KerberosNameType.ENTERPRISE else escaped
 
 
 def _name_type(client: KerberosName) -> NameType:
