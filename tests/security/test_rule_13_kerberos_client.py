@@ -75,6 +75,7 @@ FORGED_PARTS: dict[str, Callable[[Any], Any]] = {
     "ends before it starts": lambda part: replace(
         part, starttime=NOW + timedelta(hours=3), endtime=NOW + timedelta(hours=2)
     ),
+    "starts later than now": lambda part: replace(part, starttime=NOW + timedelta(minutes=6)),
     "type of the session key": lambda part: replace(part, key=EncryptionKey(23, bytes(16))),
     "unknown type of the session key": lambda part: replace(part, key=EncryptionKey(3, bytes(8))),
     "session key that is none": lambda part: replace(part, key=EncryptionKey(18, bytes(5))),
@@ -97,6 +98,11 @@ FORGED_REPLIES: dict[str, Callable[[Any], Any]] = {
 def test_a_first_ticket_with_other_contents_than_asked_is_refused(lie: str) -> None:
     with pytest.raises(HandshakeError):
         log_on(ScriptedKdc(part=FORGED_PARTS[lie]))
+
+
+def test_a_start_within_the_skew_is_a_ticket_of_now() -> None:
+    kdc = ScriptedKdc(part=lambda part: replace(part, starttime=NOW + timedelta(minutes=4)))
+    assert log_on(kdc).ticket.start_time == NOW + timedelta(minutes=4)
 
 
 @pytest.mark.parametrize("lie", FORGED_REPLIES)

@@ -354,7 +354,8 @@ def _accept(exchange: _Exchange, request: _Request, reply: AsRep) -> Generator[E
         until=request.body.till,
     )
     session.offset = _learned_offset(session, part)
-    ticket = checked_ticket(reply, client, part, asked, request.body.etype, session.kdc_time())
+    skew = session.settings.config.clock_skew
+    ticket = checked_ticket(reply, client, part, asked, request.body.etype, session.kdc_time(), skew)
     fast_available = request.armor is not None or _fast_available(part)
     if fast_available:
         session.fast_realms.add(ticket.server.realm)

@@ -6,7 +6,7 @@ Names, times, flags and nonce are taken from the decrypted part alone; what stan
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from securestream.errors import BadSignature, InvalidToken, MalformedMessage, Unsupported
 from securestream_providers.krb5.keys import make_key
@@ -39,7 +39,13 @@ class Asked:
 
 
 def checked_ticket(
-    reply: KdcRep, client: KerberosName, part: EncKdcRepPart, asked: Asked, etypes: tuple[int, ...], now: datetime
+    reply: KdcRep,
+    client: KerberosName,
+    part: EncKdcRepPart,
+    asked: Asked,
+    etypes: tuple[int, ...],
+    now: datetime,
+    skew: timedelta,
 ) -> CachedTicket:
     """The ticket of a reply, once everything agrees.
 
@@ -50,6 +56,7 @@ def checked_ticket(
         asked: what was asked for.
         etypes: that were asked for.
         now: the KDC's time.
+        skew: the most that clocks may differ.
 
     Raises:
         InvalidToken: the reply answers something else than was asked.
@@ -74,7 +81,7 @@ def checked_ticket(
         raise Unsupported(
             f"the KDC chose the encryption type {part.key.keytype} for the session, which was not asked for"
         )
-    _check_times(part, asked, now)
+    _check_times(part, asked, now, skew)
     return CachedTicket(
         client=client,
         server=server,
@@ -99,11 +106,17 @@ def _check_server(server: KerberosName, asked: Asked) -> None:
     raise InvalidToken(f"the KDC answered with a ticket for {server} where one for {asked.server} was asked for")
 
 
-def _check_times(part: EncKdcRepPart, asked: Asked, now: datetime) -> None:
+def _check_times(part: EncKdcRepPart, asked: Asked, now: datetime, skew: timedelta) -> None:
     start = part.authtime if part.starttime is None else part.starttime
     if part.endtime <= start or part.endtime <= now:
         raise InvalidToken(
             "the KDC gave a ticket that has expired already; check this machine's clock and the KDC's policy"
+        )
+    wanted = asked.body.from_time
+    if start > max(now, wanted or now) + skew:  # a KDC starts tickets at once, or when it was asked to (3.1.3)
+        raise InvalidToken(
+            "the KDC gave a ticket that is not valid yet, though none for later was asked for; check this machine's "
+            "clock and the KDC's"
         )
     if asked.until is not None and part.endtime > asked.until:
         raise InvalidToken("the KDC's reply is valid for longer than was asked")

@@ -214,7 +214,8 @@ def _accept(
         referral=asked.referral or asked.server.is_tgs,
         until=None if asked.unlimited else request.body.till,
     )
-    return checked_ticket(reply, client, part, expected, request.body.etype, now)
+    skew = session.settings.config.clock_skew
+    return checked_ticket(reply, client, part, expected, request.body.etype, now, skew)
 
 
 def _same_but_case(one: KerberosName, other: KerberosName) -> bool:
