@@ -7,13 +7,14 @@ from collections.abc import Generator
 from datetime import timedelta
 from typing import Any, Final
 
-from securestream.credentials import Credential, Keytab, find_form
-from securestream.errors import HandshakeError, InvalidToken, MalformedMessage, Replay, UsageError
+from securestream.credentials import Credential, CredentialCache, Keytab, find_form
+from securestream.errors import HandshakeError, InvalidToken, MalformedMessage, NoCredentials, Replay, UsageError
 from securestream.options import BindingPolicy, ContextFlags, Options, Role
 from securestream.provider import Effect, Established, Exchange, FirstUse, Handshake
 from securestream_providers.kerberos import client as kdc_client
 from securestream_providers.kerberos.authenticating import Checked, check_request
 from securestream_providers.kerberos.context import OLD, KerberosContext, Keys, Session
+from securestream_providers.kerberos.credentials import Tickets
 from securestream_providers.kerberos.effects import LoadKeytab
 from securestream_providers.kerberos.policy import Policy, lifetime_end
 from securestream_providers.kerberos.refusing import Refuser
@@ -93,7 +94,7 @@ def _answer(
     keys = None
     if own is None:
         if entries is None:
-            entries = yield from LoadKeytab(credential, config)
+            entries = yield from _loaded(credential, config)
         keys = policy.keys(entries, credential)
     checked = check_request(policy, config, keys, own, request, options, refuser)
     first = yield from FirstUse(
@@ -113,8 +114,25 @@ def _answer(
     if ContextFlags.DCE_STYLE not in checked.flags:
         return _established(checked, subkey, number, options, gss_token.frame(gss_token.AP_REP, token))
     third = yield from Exchange(token)
-    _check_third(checked, number, third)
+    _check_third(checked, number, token, third)
     return _established(checked, subkey, number, options, None)
+
+
+def _loaded(credential: Credential | None, config: Krb5Config) -> Generator[Effect[Any], Any, tuple[KeytabEntry, ...]]:
+    """The keys of the default keytab.
+
+    Raises:
+        NoCredentials: there is none.
+    """
+    try:
+        return (yield from LoadKeytab(credential, config))
+    except NoCredentials as missing:
+        if find_form(credential, CredentialCache) is None and find_form(credential, Tickets) is None:
+            raise
+        raise NoCredentials(
+            "this server accepts with tickets, without a keytab: it is for user-to-user clients alone, and this client "
+            "asked for none; ask for user-to-user, or give the server a keytab"
+        ) from missing
 
 
 def _subkey(checked: Checked, options: Options) -> Key:
@@ -140,12 +158,15 @@ def _reply(checked: Checked, subkey: Key, number: int, options: Options) -> byte
     return ApRep(PVNO, 15, sealed).encode()
 
 
-def _check_third(checked: Checked, number: int, token: bytes) -> None:
+def _check_third(checked: Checked, number: int, second: bytes, token: bytes) -> None:
     """The third token of DCE style ([MS-KILE] 3.4.5.1): the initiator saw our number, so it is there now.
 
-    The time in it is another matter: MIT krb5 states that at which it answers.
+    The second token, which is ours, holds that number too and is sealed with the same key for the same usage: sent back
+    to us it proves nothing. The time is another matter: MIT krb5 states that at which it answers.
     """
     message = ApRep.decode(token)
+    if message.enc_part.cipher == ApRep.decode(second).enc_part.cipher:
+        raise InvalidToken("the third token of DCE style is our own, sent back: somebody without the key reflects it")
     part = decrypt_message(EncApRepPart, checked.session_key, KeyUsage.AP_REP, message.enc_part.cipher)
     if part.seq_number != number:
         raise InvalidToken("the third token of DCE style answers another exchange: the client must connect again")

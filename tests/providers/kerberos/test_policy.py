@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from securestream.ambient import system_options
-from securestream.credentials import Accounts, Keytab, NtHash, Password
+from securestream.credentials import Accounts, Credential, CredentialCache, Keytab, NtHash, Password
 from securestream.drive import Services
-from securestream.errors import ErrorKind, PeerRefused, TargetUnknown, UsageError
+from securestream.errors import ErrorKind, NoCredentials, PeerRefused, TargetUnknown, UsageError
 from securestream.options import ContextFlags, Role
 from securestream.provider import Effect, TargetName
 from securestream_providers.kerberos import Kerberos
-from securestream_providers.kerberos.effects import KdcRequest, LoadConfiguration
+from securestream_providers.kerberos.effects import KdcRequest, LoadConfiguration, LoadKeytab
 from securestream_providers.kerberos.realms import expand
 from securestream_providers.krb5 import gss_token
 from securestream_providers.krb5.config import KdcAddress, Krb5Config, RealmConfig
@@ -206,6 +206,35 @@ def test_tickets_are_delegated_where_the_kdc_says_so_or_the_caller(
         checksum = GssChecksum.unpack(made.cksum.checksum)
         assert not checksum.flags & 1
         assert checksum.delegation is None
+
+
+# --- what an acceptor has ---------------------------------------------------------------------------------------------
+
+
+class NoKeytab(Services):
+    """There is no default keytab."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register(LoadKeytab, blocking=self.refuse)
+
+    def refuse(self, effect: LoadKeytab) -> Any:
+        """None."""
+        raise NoCredentials("there is no keytab /etc/krb5.keytab")
+
+
+@pytest.mark.parametrize("accepting", [CredentialCache("/nowhere"), Realm().tickets()])
+def test_an_acceptor_with_tickets_says_that_it_is_for_user_to_user_clients(accepting: Credential) -> None:
+    error = meet(Realm().tickets(), accepting, services=NoKeytab()).errors[Role.ACCEPTOR]
+    assert isinstance(error, NoCredentials)
+    assert "user-to-user" in str(error)
+    assert "/etc/krb5.keytab" not in str(error)
+
+
+@pytest.mark.parametrize("accepting", [None, Password("alice", "a password")])
+def test_any_other_acceptor_hears_which_keytab_is_missing(accepting: Credential | None) -> None:
+    error = meet(Realm().tickets(), accepting, services=NoKeytab()).errors[Role.ACCEPTOR]
+    assert "there is no keytab /etc/krb5.keytab" in str(error)
 
 
 # --- targets ---------------------------------------------------------------------------------------------------------
