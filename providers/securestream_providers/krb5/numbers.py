@@ -117,19 +117,28 @@ class PaType(IntEnum):
 
 
 class AdType(IntEnum):
-    """Types of authorisation data (RFC 4120 7.5.4, RFC 6113, [MS-KILE] 2.2)."""
+    """Types of authorisation data (RFC 4120 7.5.4, RFC 6113, RFC 7751, RFC 8129, [MS-KILE] 2.2; 512 is MIT's)."""
 
     IF_RELEVANT = 1
     KDC_ISSUED = 4
     AND_OR = 5
     MANDATORY_FOR_KDC = 8
+    INITIAL_VERIFIED_CAS = 9
+    OSF_DCE = 64
+    SESAME = 65
+    OSF_DCE_PKI_CERTID = 66
+    AUTHENTICATION_STRENGTH = 70
     FX_FAST_ARMOR = 71
     FX_FAST_USED = 72
+    CAMMAC = 96
+    AUTHENTICATION_INDICATOR = 97
     WIN2K_PAC = 128
     ETYPE_NEGOTIATION = 129
     TOKEN_RESTRICTIONS = 141
+    LOCAL = 142
     AP_OPTIONS = 143
     TARGET_PRINCIPAL = 144
+    SIGN_TICKET = 512
 
 
 KERB_AP_OPTIONS_CBT = 0x4000

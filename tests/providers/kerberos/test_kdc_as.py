@@ -219,12 +219,27 @@ def test_postdated_tickets_by_policy() -> None:
     bench.ticket(valid, "host/a")
 
 
-def test_a_pac_is_left_out_on_request(keys: Bench) -> None:
+def test_a_pac_is_left_out_of_services_tickets_on_request(keys: Bench) -> None:
+    """The ticket-granting ticket has one all the same: it says which account asked."""
     without = PaData(PaType.PAC_REQUEST, bytes.fromhex("3005a003010100"))
-    assert keys.opened(keys.tgt("alice"), f"krbtgt/{REALM}").authorization_data is not None
+    krbtgt = f"krbtgt/{REALM}"
     got = keys.tgt("alice", without)
-    assert keys.opened(got, f"krbtgt/{REALM}").authorization_data is None
-    assert keys.opened(keys.ticket(got, "host/server.test"), "host/server.test").authorization_data is None
+    forwardable = keys.tgt("alice", without, kdc_options=options(KdcOptions.FORWARDABLE))
+    forwarded = keys.ticket(forwardable, krbtgt, kdc_options=options(KdcOptions.FORWARDED))
+    for one in (got, forwarded):
+        assert keys.opened(one, krbtgt).authorization_data is not None
+        assert keys.opened(keys.ticket(one, "host/server.test"), "host/server.test").authorization_data is None
+    direct = keys.tgt("alice", without, sname=name("host", "server.test"))
+    assert keys.opened(direct, "host/server.test").authorization_data is None
+
+
+def test_a_realm_may_leave_out_the_pacs_of_services() -> None:
+    bench = Bench(KdcPolicy(pac=False))
+    bench.kdc.add_principal("alice", "correct horse")
+    bench.kdc.add_service("host/a")
+    got = bench.tgt("alice")
+    assert bench.opened(got, f"krbtgt/{REALM}").authorization_data is not None
+    assert bench.opened(bench.ticket(got, "host/a"), "host/a").authorization_data is None
 
 
 def test_services_have_keys_of_their_own_each_time() -> None:

@@ -134,7 +134,7 @@ def _issue(
         renew,
         asked.body.addresses or None,
     )
-    attributes = pac_wanted(realm, asked)
+    attributes = pac_wanted(realm, asked, server)
     if attributes is not None:
         part = with_pac(realm, part, client, server, ticket_key.key, attributes=attributes)
     padata = (key_information((reply,)), *(() if proved is None else proved.padata))

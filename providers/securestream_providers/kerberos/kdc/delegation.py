@@ -110,8 +110,7 @@ def _to_self(realm: Realm, header: Header, asked: Asked, client: KdcPrincipal, t
     account = realm.find_client(user.principal_name, canonicalize=True) if user.realm == realm.name else None
     if account is None:
         raise Refused(ErrorCode.C_PRINCIPAL_UNKNOWN)
-    if account.expires is not None and account.expires <= asked.now:
-        raise Refused(ErrorCode.NAME_EXP)
+    _check_user(account, asked.now)
     forwardable = bool(
         asked.options & KdcOptions.FORWARDABLE
         and header.ticket.part.flags & TicketFlags.FORWARDABLE
@@ -130,6 +129,7 @@ def _to_other(realm: Realm, asked: Asked, client: KdcPrincipal, target: KdcPrinc
     if account is None:
         raise Refused(ErrorCode.C_PRINCIPAL_UNKNOWN)
     shown = check_evidence(realm, evidence, account)  # its signature says that the flag is ours (CVE-2020-17049)
+    _check_user(account, asked.now)
     if not evidence.part.flags & TicketFlags.FORWARDABLE:
         raise Refused(ErrorCode.BADOPTION, "the user's ticket is not forwardable")
     if account.not_delegated:
@@ -148,6 +148,14 @@ def _to_other(realm: Realm, asked: Asked, client: KdcPrincipal, target: KdcPrinc
         delegation=delegation,
         asserted=shown.asserted,
     )
+
+
+def _check_user(account: KdcPrincipal, now: datetime) -> None:
+    """Nobody acts in the name of a user who could not log on."""
+    if account.disabled:
+        raise Refused(ErrorCode.CLIENT_REVOKED)
+    if account.expires is not None and account.expires <= now:
+        raise Refused(ErrorCode.NAME_EXP)
 
 
 def _allowed(asked: Asked, client: KdcPrincipal, target: KdcPrincipal) -> bool:

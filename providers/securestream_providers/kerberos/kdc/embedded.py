@@ -133,6 +133,9 @@ class EmbeddedKdc:
     ) -> KerberosName:
         """Add a principal, or exchange one.
 
+        One that is exchanged is the same account with other keys: it keeps its SID, and its tickets. For another
+        account of the same name, take the old one out of the database first.
+
         Args:
             name: ``alice``, ``HTTP/www.example.com``, with or without the realm.
             password: its password; `None` gives it random keys.

@@ -8,6 +8,7 @@ from typing import Final
 
 from securestream.errors import MalformedMessage
 from securestream.redaction import Redacted
+from securestream_providers.kerberos.kdc.armor import only_armor
 from securestream_providers.kerberos.kdc.authentication import check_server
 from securestream_providers.kerberos.kdc.delegation import Impersonation, impersonation
 from securestream_providers.kerberos.kdc.header import (
@@ -31,10 +32,30 @@ from securestream_providers.krb5.messages import (
 )
 from securestream_providers.krb5.names import KerberosName, tgs_name
 from securestream_providers.krb5.numbers import AdType, ErrorCode, KdcOptions, TicketFlags
+from securestream_providers.krb5.pac_buffers import PacAttributes
 
 _KEPT: Final = TicketFlags.FORWARDED | TicketFlags.PROXY | TicketFlags.PRE_AUTHENT | TicketFlags.HW_AUTHENT
-_OURS_ALONE: Final = frozenset((AdType.WIN2K_PAC, AdType.KDC_ISSUED, AdType.FX_FAST_ARMOR, AdType.FX_FAST_USED))
+_OURS_ALONE: Final = frozenset(
+    (
+        AdType.KDC_ISSUED,
+        AdType.INITIAL_VERIFIED_CAS,
+        AdType.OSF_DCE,
+        AdType.SESAME,
+        AdType.OSF_DCE_PKI_CERTID,
+        AdType.AUTHENTICATION_STRENGTH,
+        AdType.FX_FAST_ARMOR,
+        AdType.FX_FAST_USED,
+        AdType.CAMMAC,
+        AdType.AUTHENTICATION_INDICATOR,
+        AdType.WIN2K_PAC,
+        AdType.TOKEN_RESTRICTIONS,
+        AdType.LOCAL,
+        AdType.SIGN_TICKET,
+    )
+)
 """Authorisation data that a KDC makes; a client's is left out (it would claim what no KDC said)."""
+_DEEPEST: Final = 8
+"""Containers of authorisation data in each other, at most."""
 _AGAIN: Final = KdcOptions.RENEW | KdcOptions.VALIDATE
 
 
@@ -73,17 +94,15 @@ def grant(realm: Realm, header: Header, asked: Asked) -> bytes:
         raise Refused(ErrorCode.BADOPTION)
     client = _client(realm, header, asked)
     target = _target(realm, header, asked)
-    pac = check_pac(realm, header.ticket, client)
+    attributes = check_pac(realm, header.ticket, client)
     user = impersonation(realm, header, asked, client, target.account)
     part = _part(realm, header, asked, target, user)
     if user is not None:
-        if user.account.disabled:
-            raise Refused(ErrorCode.CLIENT_REVOKED)
         part = with_pac(
             realm, part, user.account, target.account, target.key, delegation=user.delegation, asserted=user.asserted
         )
-    elif pac and client is not None:
-        part = with_pac(realm, part, client, target.account, target.key)
+    elif attributes is not None and client is not None and _carries_pac(realm, asked, target, attributes):
+        part = with_pac(realm, part, client, target.account, target.key, attributes=attributes)
     issue = Issue(
         part,
         target.name,
@@ -94,6 +113,12 @@ def grant(realm: Realm, header: Header, asked: Asked) -> bytes:
         padata=() if user is None else user.padata,
     )
     return hand_over(realm, asked, issue)
+
+
+def _carries_pac(realm: Realm, asked: Asked, target: Target, attributes: PacAttributes) -> bool:
+    """Whether the new ticket has a PAC, as the header's had: services' may do without."""
+    always = target.account.name.is_tgs or bool(asked.options & _AGAIN)
+    return always or (realm.policy.pac and bool(attributes))
 
 
 def _client(realm: Realm, header: Header, asked: Asked) -> KdcPrincipal | None:
@@ -113,6 +138,8 @@ def _target(realm: Realm, header: Header, asked: Asked) -> Target:
     """The service, and the key of the new ticket."""
     name, options = asked.body.sname, asked.options
     if options & KdcOptions.ENC_TKT_IN_SKEY:
+        if options & _AGAIN:
+            raise Refused(ErrorCode.BADOPTION, "a ticket is renewed or validated for its own service, in its own key")
         return _user_to_user(realm, asked)
     if name is None:
         raise Refused(ErrorCode.S_PRINCIPAL_UNKNOWN)
@@ -139,6 +166,9 @@ def _user_to_user(realm: Realm, asked: Asked) -> Target:
     account = realm.find_client(second.part.cname, canonicalize=True) if second.part.crealm == realm.name else None
     if account is None:
         raise Refused(ErrorCode.SERVER_NOMATCH)
+    if only_armor(second):
+        raise Refused(ErrorCode.POLICY, "the additional ticket serves as armor only")
+    check_pac(realm, second, account)  # its name may be another account's by now
     name = asked.body.sname
     if name is not None:
         named = realm.find_client(name, canonicalize=True)
@@ -175,7 +205,10 @@ def _part(realm: Realm, header: Header, asked: Asked, target: Target, user: Impe
     options, account = asked.options, target.account
     _, session = session_key(target.session_etype, realm)
     if options & _AGAIN:
-        return replace(_again(old, asked), key=session)
+        if target.name != header.server:
+            raise Refused(ErrorCode.SERVER_NOMATCH)
+        transited, _ = _transited(realm, header, options, old.flags)
+        return replace(_again(old, asked), key=session, transited=transited)
     flags = _flags(old, options, account) if user is None else user.flags(old, account)
     start, end, renew, flags = _times(realm, asked, old if user is None else user.limits(old), account, flags)
     transited, flags = _transited(realm, header, options, flags)
@@ -277,7 +310,9 @@ def _authorization(old: AuthorizationData | None, wanted: AuthorizationData | No
     return AuthorizationData(found) if found else None
 
 
-def _told(data: AuthorizationData | None) -> tuple[AuthorizationElement, ...]:
+def _told(data: AuthorizationData | None, depth: int = 0) -> tuple[AuthorizationElement, ...]:
+    if depth > _DEEPEST:
+        raise Refused(ErrorCode.POLICY, "authorisation data lies in too many containers")
     kept: list[AuthorizationElement] = []
     for element in data.elements if data is not None else ():
         if element.ad_type in _OURS_ALONE:
@@ -288,7 +323,7 @@ def _told(data: AuthorizationData | None) -> tuple[AuthorizationElement, ...]:
             kept.append(element)
             continue
         try:
-            inner = _told(AuthorizationData.decode(element.ad_data))
+            inner = _told(AuthorizationData.decode(element.ad_data), depth + 1)
         except MalformedMessage:
             continue
         if inner:

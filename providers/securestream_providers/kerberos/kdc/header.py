@@ -75,10 +75,23 @@ def check_header(realm: Realm, header: Header, asked: Asked) -> None:
     check_source(part.caddr, asked.source)
     if only_armor(header.ticket):
         raise Refused(ErrorCode.POLICY, "this ticket serves as armor only")
-    if not header.server.is_tgs and not options & (KdcOptions.RENEW | KdcOptions.VALIDATE):
-        raise Refused(ErrorCode.AP_NOT_US, "this is no ticket-granting ticket")
+    _check_named(realm, header, again=bool(options & (KdcOptions.RENEW | KdcOptions.VALIDATE)))
     if header.issuer != realm.name and part.crealm == realm.name:
         raise Refused(ErrorCode.POLICY, "another realm speaks for a client of this one")
+
+
+def _check_named(realm: Realm, header: Header, *, again: bool) -> None:
+    """Whom a header ticket must name: our ticket-granting service; to be renewed or validated, a service of ours.
+
+    Our ticket-granting ticket for another realm serves there alone: that realm has its key, and could make one that
+    speaks for anybody here.
+    """
+    if header.server.components == ("krbtgt", realm.name):
+        return
+    if header.server.is_tgs:
+        raise Refused(ErrorCode.AP_NOT_US, "a ticket-granting ticket for another realm serves there alone")
+    if not again:
+        raise Refused(ErrorCode.AP_NOT_US, "this is no ticket-granting ticket")
 
 
 def _open(realm: Realm, ticket: Ticket) -> OpenTicket:

@@ -66,15 +66,21 @@ def account_sid(realm: Realm, account: KdcPrincipal) -> str:
     return sid_in_domain(realm.database.domain_sid, account.rid)
 
 
-def pac_wanted(realm: Realm, asked: Asked) -> PacAttributes | None:
-    """Whether the new ticket gets a PAC, and why ([MS-KILE] 3.3.5.6.3).
+def pac_wanted(realm: Realm, asked: Asked, server: KdcPrincipal) -> PacAttributes | None:
+    """Whether a new ticket of the AS gets a PAC, and why ([MS-KILE] 3.3.5.6.3).
+
+    Ticket-granting tickets always get one, for it says which account asked (CVE-2021-42287); that the client wants
+    none is noted in it, and counts for the tickets of services.
 
     Raises:
         MalformedMessage: the PA-PAC-REQUEST is malformed.
     """
     value = asked.find(PaType.PAC_REQUEST)
-    if not realm.policy.pac or (value is not None and not PaPacRequest.decode(value).include_pac):
+    refused = value is not None and not PaPacRequest.decode(value).include_pac
+    if not server.name.is_tgs and (refused or not realm.policy.pac):
         return None
+    if refused:
+        return PacAttributes(0)
     return PacAttributes.WAS_GIVEN_IMPLICITLY if value is None else PacAttributes.WAS_REQUESTED
 
 
@@ -145,27 +151,43 @@ def _buffers(
         yield PacBuffer(PacType.DELEGATION_INFO, DelegationInfo(delegation.target, delegation.services).pack())
 
 
-def check_pac(realm: Realm, ticket: OpenTicket, client: KdcPrincipal | None) -> bool:
-    """Verify the PAC of a header ticket; whether there is one that the new ticket follows.
+def check_pac(realm: Realm, ticket: OpenTicket, client: KdcPrincipal | None) -> PacAttributes | None:
+    """Verify the PAC of a header ticket, or of the second ticket of user-to-user; why it is there.
 
-    The account's SID must be the one that asked for the ticket: a name that was given to another account meanwhile is
-    another account (CVE-2021-42287). PACs of other realms are verified as far as we can, and go no further.
+    `None` is for tickets without one that the new ticket would follow. The account's SID must be the one that asked
+    for the ticket: a name that was given to another account meanwhile is another account (CVE-2021-42287). PACs of
+    other realms are verified as far as we can, and go no further.
+
+    A service's ticket, which comes to be renewed or validated, needs our signatures: the service knows its key, and
+    could have made the ticket itself.
 
     Raises:
         Refused: it is not what we made.
     """
+    if not ticket.principal.name.is_tgs:
+        _check_ours(realm, ticket, client)
+        return PacAttributes.WAS_GIVEN_IMPLICITLY
     if client is None:
         _verified(ticket, None)
-        return False
-    service = not (ticket.principal.name.is_tgs or ticket.principal.as_only)
-    pac = _proved(realm, ticket, _IN_EVIDENCE if service else _IN_EVIDENCE[:1])
+        return None
+    pac = _proved(realm, ticket, _IN_EVIDENCE[:1])
     if pac is None:
         if realm.policy.require_pac:
             raise Refused(ErrorCode.TGT_REVOKED, "the ticket has no PAC")
-        return False
-    if not service and pac.requestor_sid != account_sid(realm, client):
+        return None
+    if pac.requestor_sid != account_sid(realm, client):
         raise Refused(ErrorCode.TGT_REVOKED, "the ticket is of another account that had this name")
-    return True
+    noted = pac.get(PacType.ATTRIBUTES)
+    return PacAttributes.WAS_GIVEN_IMPLICITLY if noted is None else PacAttributes.unpack(noted)
+
+
+def _check_ours(realm: Realm, ticket: OpenTicket, client: KdcPrincipal | None) -> None:
+    pac = None if client is None else _proved(realm, ticket, _IN_EVIDENCE)
+    logon = None if pac is None else pac.logon_info
+    if client is None or logon is None:
+        raise Refused(ErrorCode.BADOPTION, "the service's ticket has no PAC, so nothing says that we made it")
+    if logon.sid != account_sid(realm, client):
+        raise Refused(ErrorCode.TGT_REVOKED, "the ticket is of another account that had this name")
 
 
 def check_evidence(realm: Realm, evidence: OpenTicket, account: KdcPrincipal) -> Evidence:

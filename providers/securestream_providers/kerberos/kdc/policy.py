@@ -28,8 +28,9 @@ class KdcPolicy:
         allow_postdated: whether tickets may begin in the future.
         least_password: characters of a new password, at least.
         password_admins: principals (their text) who may set the passwords of others.
-        pac: whether tickets carry a PAC.
-        require_pac: refuse ticket-granting tickets without one (CVE-2021-42287, the enforcing phase).
+        pac: whether tickets for services carry a PAC; ticket-granting tickets always do, and those of S4U.
+        require_pac: refuse ticket-granting tickets of our own clients without one (CVE-2021-42287); `False` takes a
+            name's ticket for that of whoever has the name now.
         host_realms: hosts and ``.domains`` (lower case) whose services another realm knows, for referrals.
         transit: client realms to the realms that may lie between theirs and this one.
         largest_datagram: octets of a reply by UDP; larger ones answer 52.
@@ -46,7 +47,7 @@ class KdcPolicy:
     least_password: int = 8
     password_admins: Collection[str] = ()
     pac: bool = True
-    require_pac: bool = False
+    require_pac: bool = True
     host_realms: Mapping[str, str] = field(default_factory=dict[str, str])
     transit: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
     largest_datagram: int = 1400
