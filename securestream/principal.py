@@ -113,7 +113,8 @@ class Principal:
     def __str__(self) -> str:
         if not self.is_authenticated:
             return self.name_type.value
-        return f"{self.authority}\\{self.name}" if self.authority and "@" not in self.name else self.name
+        complete = self.name_type in (NameType.UPN, NameType.EMAIL)  # these say themselves where they belong
+        return self.name if complete or not self.authority else f"{self.authority}\\{self.name}"
 
 
 def unauthenticated(package: str) -> Principal:

@@ -100,3 +100,9 @@ def test_a_client_without_a_name_is_nobody(components: tuple[str, ...]) -> None:
         principal_of(None, KerberosName(REALM, components))
     with pytest.raises(InvalidToken):
         by_kerberos(*components)
+
+
+def test_a_name_with_an_at_of_another_realm_is_not_printed_as_ours() -> None:
+    """``serve --allow`` compares what is printed."""
+    foreign = principal_of(None, KerberosName("OTHER", ("alice@CORP",), KerberosNameType.ENTERPRISE))
+    assert str(foreign) == r"OTHER\alice@CORP"
