@@ -83,10 +83,9 @@ def _text(client: KerberosName) -> str:
 
 
 def _name_type(client: KerberosName) -> NameType:
+    """By the components alone: the type of a Kerberos name is a hint, and makes no other identity (RFC 4120 6.2)."""
     if client.components == _ANONYMOUS:
         return NameType.ANONYMOUS
-    if client.name_type == KerberosNameType.ENTERPRISE:
-        return NameType.UPN
     if len(client.components) == 1:
         return NameType.USER
     return NameType.HOST if client.components[0] == "host" else NameType.SERVICE

@@ -350,7 +350,7 @@ def test_claim_of_a_directory_never_passes_for_a_fact() -> None:
         (KerberosName("R", ("alice",)), "alice", NameType.USER),
         (KerberosName("R", ("host", "a.example")), "host/a.example", NameType.HOST),
         (KerberosName("R", ("http", "a.example")), "http/a.example", NameType.SERVICE),
-        (KerberosName("R", ("a@b",), KerberosNameType.ENTERPRISE), "a@b", NameType.UPN),
+        (KerberosName("R", ("a@b",), KerberosNameType.ENTERPRISE), "a@b", NameType.USER),
         (KerberosName("R", ("WELLKNOWN", "ANONYMOUS")), "WELLKNOWN/ANONYMOUS", NameType.ANONYMOUS),
     ],
 )
