@@ -16,6 +16,7 @@ from securestream_providers.kerberos.client import ClientSettings, service_name
 from securestream_providers.kerberos.effects import LoadConfiguration
 from securestream_providers.kerberos.known_tickets import KnownTickets
 from securestream_providers.krb5.config import KdcAddress, Krb5Config, RealmConfig
+from securestream_providers.krb5.config_parser import parse_address
 from securestream_providers.krb5.gss_checksum import GssFlag
 from securestream_providers.krb5.names import KerberosName
 from securestream_providers.krb5.numbers import EncryptionType
@@ -235,25 +236,8 @@ def lifetime_end(end: datetime, options: Options) -> datetime:
 
 
 def _address(text: str) -> KdcAddress:
-    """``host``, ``host:port``, ``tcp/host:port``, ``udp/host``, ``https://host/path``, ``[::1]:88``."""
-    transport = "any"
-    for prefix in ("tcp/", "udp/"):
-        if text.startswith(prefix):
-            transport, text = prefix[:-1], text[len(prefix) :]
-    path, port = "", 88
-    if text.startswith("https://"):
-        transport, port = "https", 443
-        text, separator, rest = text.removeprefix("https://").partition("/")
-        path = separator + rest
-    host = text
-    if text.startswith("["):
-        host, _, after = text[1:].partition("]")
-        number = after.removeprefix(":")
-    elif text.count(":") == 1:
-        host, _, number = text.partition(":")
-    else:
-        number = ""
+    """Where a KDC is, as krb5.conf would say it."""
     try:
-        return KdcAddress(host, int(number) if number else port, transport, path)
-    except ValueError:
-        raise UsageError(f"{text!r} is no address of a KDC: give host:port") from None
+        return parse_address(text)
+    except ValueError as wrong:
+        raise UsageError(f"{text!r} is no address of a KDC: {wrong}") from None
