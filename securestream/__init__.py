@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from securestream.errors import LogonDenied as LogonDenied
     from securestream.errors import MissingService as MissingService
     from securestream.errors import NoAuthority as NoAuthority
+    from securestream.errors import NoAuthorityKnown as NoAuthorityKnown
     from securestream.errors import NoCommonMechanism as NoCommonMechanism
     from securestream.errors import NoCredentials as NoCredentials
     from securestream.errors import NotAuthorized as NotAuthorized
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
     from securestream.errors import UsageError as UsageError
     from securestream.machine import HandshakeMachine as HandshakeMachine
     from securestream.machine import Step as Step
+    from securestream.negotiation import Consideration as Consideration
+    from securestream.negotiation import Negotiation as Negotiation
+    from securestream.negotiation import Verdict as Verdict
     from securestream.options import BindingPolicy as BindingPolicy
     from securestream.options import ContextFlags as ContextFlags
     from securestream.options import Limits as Limits
@@ -91,10 +95,12 @@ _NAMES = {
     "errors": (
         "BadBindings BadSignature CertificateRejected ContextError ContextExpired Downgrade ErrorKind FramingError "
         "HandshakeError HandshakeTimeout InvalidToken LimitExceeded LogonDenied MissingService NoAuthority "
-        "NoCommonMechanism NoCredentials NotAuthorized NotEncrypted OutOfSequence PeerGone PeerRefused QualityNotMet "
-        "Replay SecureStreamError ServiceFailed TargetUnknown TimeSkew Truncated Unsupported UsageError"
+        "NoAuthorityKnown NoCommonMechanism NoCredentials NotAuthorized NotEncrypted OutOfSequence PeerGone "
+        "PeerRefused QualityNotMet Replay SecureStreamError ServiceFailed TargetUnknown TimeSkew Truncated Unsupported "
+        "UsageError"
     ),
     "machine": "HandshakeMachine Step",
+    "negotiation": "Consideration Negotiation Verdict",
     "options": "BindingPolicy ContextFlags Limits Options Protection Role",
     "principal": "NameType Principal",
     "provider": (

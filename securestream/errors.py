@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from securestream.negotiation import Negotiation
 
 
 class ErrorKind(Enum):
@@ -139,6 +142,14 @@ class NoAuthority(HandshakeError):
     default_kind = ErrorKind.NO_AUTHORITY
 
 
+class NoAuthorityKnown(NoAuthority):
+    """No realm was named or configured, or none of its authorities is known: there was nobody to ask.
+
+    Not raised for an authority that is known and does not answer, nor for a realm that was configured: whoever blocks
+    the way to it must not gain anything by that (SECURITY: Negotiate).
+    """
+
+
 class Replay(HandshakeError):
     """A token that must be used once was used before."""
 
@@ -146,9 +157,27 @@ class Replay(HandshakeError):
 
 
 class NoCommonMechanism(HandshakeError):
-    """The two ends share no mechanism that policy allows."""
+    """The two ends share no mechanism that policy allows, or none that can be used is left.
+
+    Args:
+        message: names every mechanism, with the sentence why it was passed over.
+        kind: that of the first mechanism's failure, where there was one.
+        token: as for `HandshakeError`.
+        negotiation: the same as a value.
+    """
 
     default_kind = ErrorKind.NO_COMMON_MECHANISM
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind | None = None,
+        token: bytes | None = None,
+        negotiation: Negotiation | None = None,
+    ) -> None:
+        super().__init__(message, kind=kind, token=token)
+        self.negotiation = negotiation
 
 
 class Downgrade(HandshakeError):

@@ -31,6 +31,7 @@ from typing import (
 from securestream.credentials import Credential
 from securestream.errors import ContextExpired, Unsupported
 from securestream.fork import discard_in_child
+from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Options, Role
 from securestream.principal import Principal
 from securestream.redaction import Redacted
@@ -102,22 +103,34 @@ class VerifyKeys(Effect[None]):
 
     Args:
         own: the key with which this end signs.
-        peer: the key with which the peer signs.
+        peer: the key with which the peer signs; often the same.
+        etype: the number of the RFC 3961 encryption type that both keys are of; 18 is aes256-cts-hmac-sha1-96, whose
+            keys are any 32 octets.
     """
 
     performer = "securestream.drive:ignoring_performer"
 
     own: bytes
     peer: bytes
+    etype: int = 18
 
 
 @dataclass(frozen=True, repr=False)
 class Metadata(Effect[bytes | None]):
-    """Offers a mechanism's metadata to the outer handshake and asks for the peer's; `None` when there is none."""
+    """Offers a mechanism's metadata to the outer handshake (NEGOEX) and asks for the peer's.
+
+    The reply is what the peer sent, or `None` when nothing has come, or there is no such outer. Asked by an initiator
+    before its first token, nothing can have come: it may ask again later, with the same `own`.
+
+    Args:
+        own: this end's metadata for the peer.
+        wait: resume only when the peer has spoken; an initiator then sends no optimistic token.
+    """
 
     performer = "securestream.drive:ignoring_performer"
 
     own: bytes
+    wait: bool = False
 
 
 # --- what is established ---------------------------------------------------------------------------------------------
@@ -322,11 +335,13 @@ class Established(Redacted):
         result: a security context, or the live record connection of a package whose channel is TLS.
         peer: who the peer is.
         token: the last token for the peer; the mechanism awaits no reply to it, the carrier may.
+        negotiation: how the mechanism was negotiated, where it was.
     """
 
     result: SecurityContext | RecordConnection
     peer: Principal
     token: bytes | None = None
+    negotiation: Negotiation | None = None
 
 
 Handshake: TypeAlias = Generator[Effect[Any], Any, Established]
@@ -465,6 +480,20 @@ class TokenDescriber(Protocol):
 
     def describe_token(self, token: bytes) -> str:
         """One readable line on a token, malformed ones included; it shows no secret and raises nothing."""
+        ...
+
+
+@runtime_checkable
+class Negotiating(Protocol):
+    """What a package offers beside `SecurityPackage` when it negotiates which of several packages does the work."""
+
+    @property
+    def mechanisms(self) -> tuple[SecurityPackage, ...]:
+        """The packages it negotiates, the preferred one first."""
+        ...
+
+    def with_mechanisms(self, *mechanisms: SecurityPackage) -> SecurityPackage:
+        """The same package over others, configured as this one is."""
         ...
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from anyio import TypedAttributeSet, typed_attribute
 
 from securestream.channel_bindings import ChannelBindings
+from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Protection
 from securestream.principal import Principal
 from securestream.provider import SecurityContext, TargetName
@@ -20,7 +21,9 @@ class SecurityAttribute(TypedAttributeSet):
     peer: Principal = typed_attribute()
     """Who the peer is."""
     package: str = typed_attribute()
-    """Name of the security package."""
+    """Name of the security package; of several that were negotiated, the one that was chosen."""
+    negotiation: Negotiation = typed_attribute()
+    """What was offered, what was chosen and why; only where the package was negotiated."""
     flags: ContextFlags = typed_attribute()
     """What was established, never more than was proved."""
     protection: Protection = typed_attribute()

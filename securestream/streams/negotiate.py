@@ -42,6 +42,7 @@ class NegotiateStream(SealedStream):
         self._context = context
         self._protection = carrier.protection
         self._peer = established.peer
+        self._negotiation = established.negotiation
         self._target = settings.target
         self._take_in(self._take_events)  # data may have come with the last token
 
@@ -220,6 +221,9 @@ class NegotiateStream(SealedStream):
             SecurityAttribute.bound: lambda: self._context.bound,
             SecurityAttribute.context: lambda: self._context,
         }
+        negotiation = self._negotiation
+        if negotiation is not None:
+            own[SecurityAttribute.negotiation] = lambda: negotiation
         if attribute_of(self._transport, SecurityAttribute.closure_authenticated) is None:
             own[SecurityAttribute.closure_authenticated] = lambda: False
         return own

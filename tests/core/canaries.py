@@ -24,6 +24,7 @@ from securestream.records.endpoints import Engine
 from securestream.redaction import Secret
 from securestream.services.nt_hash import nt_hash
 from securestream_providers.krb5.names import KerberosName
+from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
 from securestream_providers.schannel import Schannel
 from tests.certificates import authority
@@ -134,9 +135,18 @@ def shared_key() -> Setup:
     return Setup(package, alice, package, Credentials(alice, bob), secrets, SharedKey("alice", SHARED[::-1]))
 
 
+def negotiated(setup: Setup, *others: SecurityPackage) -> Setup:
+    """The same by Negotiate, which has further mechanisms behind that of `setup`."""
+    return replace(setup, initiator=Negotiate(setup.initiator, *others), acceptor=Negotiate(setup.acceptor, *others))
+
+
 SETUPS: dict[str, dict[str, Callable[[], Setup]]] = {
     "ntlm": {"password": ntlm, "hash": ntlm_with_a_hash},
     "kerberos": {"tickets": kerberos},
+    "negotiate": {
+        "kerberos": lambda: negotiated(kerberos(), Ntlm()),
+        "ntlm": lambda: negotiated(ntlm(), kerberos_package()),
+    },
     "schannel": {"stdlib": lambda: schannel("stdlib"), "pyopenssl": lambda: schannel("pyopenssl")},
     "sharedkey": {"key": shared_key},
 }

@@ -23,7 +23,7 @@ from securestream.provider import Cover, SecurityContext, Unwrapped
 from securestream.records.base import PlainData, RecordConnection
 from tests.core.canaries import CASES, RECORDS, TOKENS, Attempt, Setup
 
-SEALING = {name: make for name, make in TOKENS.items() if name.startswith(("ntlm", "kerberos"))}
+SEALING = {name: make for name, make in TOKENS.items() if name.startswith(("ntlm", "kerberos", "negotiate"))}
 """Whose contexts seal messages in parts."""
 by_setup = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 by_tokens = pytest.mark.parametrize("make", TOKENS.values(), ids=TOKENS)

@@ -1,0 +1,231 @@
+"""The acceptor's negotiation (RFC 4178 4, 5; [MS-SPNG] 3.3), and tokens that come without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Final
+
+from securestream.credentials import Credential
+from securestream.errors import (
+    ErrorKind,
+    HandshakeError,
+    InvalidToken,
+    NoCommonMechanism,
+)
+from securestream.machine import Step
+from securestream.nested import Nested
+from securestream.options import ContextFlags, Options, Role
+from securestream.provider import Established, Exchange, Handshake
+from securestream_providers.negotiate.journal import Journal
+from securestream_providers.negotiate.mechanism import Mechanism
+from securestream_providers.negotiate.messages import (
+    HINTS,
+    MechTypeList,
+    NegState,
+    NegTokenInit,
+    NegTokenInit2,
+    NegTokenResp,
+    bare_mechanism,
+    canonical,
+    frame,
+    unframe,
+)
+from securestream_providers.negotiate.policy import Policy, unusable_reason
+from securestream_providers.negotiate.protection import ListProtection, mic_of
+
+_FORBIDDEN: Final = 'policy forbids it: ntlm="never"'
+
+
+@dataclass(repr=False, slots=True)
+class _Ready:
+    """A mechanism that waits for its first token."""
+
+    mechanism: Mechanism
+    inner: Nested
+
+
+def accept(policy: Policy, credential: Credential | None, options: Options) -> Handshake:
+    """The acceptor's negotiation: the first mechanism of the initiator's list that this end can use.
+
+    Raises:
+        NoCommonMechanism: there is none; the message says why of each.
+        Downgrade: it is not proved that the list arrived as it was sent.
+        HandshakeError: what the chosen mechanism raised, in the envelope of SPNEGO.
+        MalformedMessage: a message is none.
+    """
+    options = replace(options, flags=options.flags | ContextFlags.INTEGRITY)
+    journal = Journal(Role.ACCEPTOR)
+    with ExitStack() as running:
+        ready: list[_Ready] = []
+        for mechanism in policy.candidates:
+            if not policy.allows(mechanism):
+                journal.passed_over(mechanism, _FORBIDDEN)
+            elif reason := unusable_reason(mechanism, credential, Role.ACCEPTOR):
+                journal.passed_over(mechanism, reason)
+            else:
+                # all begin at once, so that a keytab or a store that cannot be used is told of at the start
+                inner = running.enter_context(
+                    Nested(mechanism.package.accept(credential, options), limits=options.limits)
+                )
+                yield from inner.step()
+                journal.available(mechanism)
+                ready.append(_Ready(mechanism, inner))
+        first = yield from Exchange(_greeting(policy, ready))
+        bare = bare_mechanism(first)
+        if bare is not None:
+            return (yield from _accept_bare(policy, journal, ready, canonical(bare.oid), first))
+        message = unframe(first)
+        if isinstance(message, NegTokenInit2):
+            raise InvalidToken("the first message is in the form of a server that speaks first; a client's is due")
+        return (yield from _Negotiation(journal, ready, message).run())
+
+
+def _greeting(policy: Policy, ready: list[_Ready]) -> bytes | None:
+    """What a server that speaks first says."""
+    if not policy.server_first:
+        return None
+    types = MechTypeList(tuple(one.mechanism.oid for one in ready)) if ready else None
+    return frame(NegTokenInit2(types, neg_hints=HINTS))
+
+
+def _accept_bare(policy: Policy, journal: Journal, ready: list[_Ready], oid: str, token: bytes) -> Handshake:
+    """Tokens of a mechanism by themselves are answered in kind ([MS-SPNG] 3.3.5.1), under the same policy."""
+    found = next((one for one in ready if oid in one.mechanism.names and not one.mechanism.is_negoex), None)
+    if not oid:
+        raise InvalidToken("the first token is neither SPNEGO nor of a mechanism that is known here")
+    if found is None or policy.bare == "refused":
+        if found is not None:
+            journal.passed_over(found.mechanism, 'it came without SPNEGO, which policy refuses: bare="refused"')
+        raise journal.nothing_left()
+    journal.chosen(found.mechanism, "the initiator sent its tokens without SPNEGO")
+    step = yield from found.inner.step(token)
+    while step.established is None:
+        reply = yield from Exchange(step.token)
+        step = yield from found.inner.step(reply)
+    return replace(step.established, negotiation=journal.report())
+
+
+class _Negotiation:
+    """The exchange of messages after an initiator's list has come.
+
+    Args:
+        journal: what was considered so far.
+        ready: the mechanisms that wait for a first token, in this end's order.
+        message: the initiator's first message.
+    """
+
+    def __init__(self, journal: Journal, ready: list[_Ready], message: NegTokenInit) -> None:
+        self._journal = journal
+        self._ready = ready
+        self._message = message
+        self._offered = message.mech_types.mech_types
+        self._supported: str | None = None
+        """The mechanism that was chosen, until the initiator was told."""
+        self._demanded = False
+        journal.offered = self._offered
+
+    def run(self) -> Handshake:
+        """Choose, and go on with what was chosen."""
+        for index, oid, one in self._common():
+            optimistic = self._message.mech_token if index == 0 else None
+            self._supported = oid  # as the initiator called it: Windows refuses another name of the same mechanism
+            self._demanded = index > 0 or not self._is_preferred(one)
+            try:
+                step = None if optimistic is None else (yield from one.inner.step(optimistic))
+            except HandshakeError as failure:
+                if failure.kind is ErrorKind.NO_CREDENTIALS:  # it has no keytab, and found out only now
+                    self._journal.passed_over(one.mechanism, str(failure), failure)
+                    continue
+                self._envelop(failure)
+                raise
+            self._journal.chosen(one.mechanism, "" if index == 0 else "the first of the initiator's list that is here")
+            try:
+                return (yield from self._go_on(one, step))
+            except HandshakeError as failure:
+                self._envelop(failure)
+                raise
+        raise self._nothing_left()
+
+    def _common(self) -> Iterator[tuple[int, str, _Ready]]:
+        """The mechanisms of the initiator's list that are ready here, in its order."""
+        seen: set[str] = set()
+        for index, oid in enumerate(self._offered):
+            name = canonical(oid)
+            one = next((one for one in self._ready if name in one.mechanism.names), None)
+            if one is None:
+                if all(name not in known.mechanism.names for known in self._ready):
+                    self._note_unknown(oid)
+            elif one.mechanism.oid not in seen:
+                seen.add(one.mechanism.oid)
+                yield index, oid, one
+
+    def _note_unknown(self, oid: str) -> None:
+        if canonical(oid) not in {entry.identifier for entry in self._journal.report().mechanisms}:
+            self._journal.unknown(oid)
+
+    def _is_preferred(self, one: _Ready) -> bool:
+        """Whether this end would have chosen it from the list itself; a MIC is left out only then (RFC 4178 5)."""
+        names = {canonical(oid) for oid in self._offered}
+        return next(ready for ready in self._ready if names & ready.mechanism.names) is one
+
+    def _go_on(self, one: _Ready, step: Step | None) -> Handshake:
+        """Exchange the mechanism's tokens until it is complete at this end."""
+        mic = self._message.mech_list_mic if step is not None else None
+        while step is None or step.established is None:
+            reply = yield from Exchange(self._answer(None if step is None else step.token))
+            message = NegTokenResp.decode(reply)
+            if message.neg_state is NegState.REJECT:
+                raise InvalidToken("the initiator gave the negotiation up; look at its log")
+            if message.response_token is None:
+                raise InvalidToken("the initiator sent no token of the mechanism where one is due")
+            step = yield from one.inner.step(message.response_token)
+            mic = mic_of(message)
+        return (yield from self._finish(one, step, mic))
+
+    def _finish(self, one: _Ready, step: Step, mic: bytes | None) -> Handshake:
+        """Send the mechanism's last token, and exchange MICs where they are due."""
+        outcome = one.inner.established
+        first_choice = self._offered and canonical(self._offered[0]) in one.mechanism.names
+        demanded = self._demanded and not (one.mechanism.is_negoex and first_choice)
+        protection = ListProtection(self._message.mech_types_octets, outcome, demanded=demanded)
+        if mic is not None:
+            protection.check(mic)
+        if not protection.needed or protection.verified:
+            answer = self._answer(step.token, protection.make(), NegState.ACCEPT_COMPLETED)
+            return self._established(one, outcome, protection, answer)
+        if step.token is None and self._supported is None:
+            raise protection.missing()  # the mechanism's last token came from the initiator, its MIC was due with it
+        reply = yield from Exchange(self._answer(step.token, protection.make()))
+        message = NegTokenResp.decode(reply)
+        mic = mic_of(message)
+        if mic is None:
+            raise protection.missing()
+        protection.check(mic)
+        if message.response_token:
+            raise InvalidToken("the initiator sent a token after the mechanism was complete")
+        return self._established(one, outcome, protection, None)
+
+    def _answer(
+        self, token: bytes | None, mic: bytes | None = None, state: NegState = NegState.ACCEPT_INCOMPLETE
+    ) -> bytes:
+        """A message; the first one names the mechanism that was chosen."""
+        supported, self._supported = self._supported, None
+        if supported is not None and self._demanded and state is NegState.ACCEPT_INCOMPLETE:
+            state = NegState.REQUEST_MIC
+        return NegTokenResp(state, supported, token, mic).encode()
+
+    def _established(
+        self, one: _Ready, outcome: Established, protection: ListProtection, answer: bytes | None
+    ) -> Established:
+        protected = protection.verified or one.mechanism.is_negoex
+        report = self._journal.report(protected=protected, inner=outcome.negotiation)
+        return replace(outcome, token=answer, negotiation=report)
+
+    def _envelop(self, failure: HandshakeError) -> None:
+        """Let the token of `failure`, if any, travel in a refusal."""
+        failure.token = NegTokenResp(NegState.REJECT, self._supported, failure.token).encode()
+
+    def _nothing_left(self) -> NoCommonMechanism:
+        return self._journal.nothing_left(NegTokenResp(NegState.REJECT).encode())

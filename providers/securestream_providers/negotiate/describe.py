@@ -1,0 +1,97 @@
+"""A token of a negotiation in one readable line: the list, the state, and what the mechanism's package says."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from securestream.errors import MalformedMessage
+from securestream.provider import SecurityPackage, TokenDescriber
+from securestream_providers.negotiate.messages import (
+    IAKERB,
+    KERBEROS,
+    MS_KERBEROS,
+    NEGOEX,
+    NTLM,
+    OLD_KERBEROS,
+    SPNEGO,
+    USER_TO_USER,
+    NegTokenInit,
+    NegTokenInit2,
+    NegTokenResp,
+    bare_mechanism,
+    canonical,
+    is_response,
+    unframe,
+)
+
+OID_NAMES: Final = {
+    KERBEROS: "Kerberos",
+    MS_KERBEROS: "MS-Kerberos",
+    OLD_KERBEROS: "old Kerberos",
+    USER_TO_USER: "Kerberos user-to-user",
+    IAKERB: "IAKERB",
+    NTLM: "NTLM",
+    NEGOEX: "NEGOEX",
+    SPNEGO: "SPNEGO",
+}
+"""Names of mechanisms for readers."""
+
+
+def describe(packages: tuple[SecurityPackage, ...], token: bytes) -> str:
+    """One line on a token; octets that are none are said to be so."""
+    try:
+        return _describe(packages, token)
+    except MalformedMessage:
+        return f"SPNEGO message, malformed ({len(token)} octets)"
+
+
+def _describe(packages: tuple[SecurityPackage, ...], token: bytes) -> str:
+    if is_response(token):
+        return _line("NegTokenResp", token, _response(packages, NegTokenResp.decode(token)))
+    if bare_mechanism(token) is not None:
+        return _inner(packages, token)
+    message = unframe(token)
+    kind = "NegTokenInit2" if isinstance(message, NegTokenInit2) else "NegTokenInit"
+    return _line(kind, token, _first(packages, message))
+
+
+def _line(kind: str, token: bytes, facts: list[str]) -> str:
+    return f"SPNEGO {kind} ({len(token)} octets): {', '.join(facts) or 'empty'}"
+
+
+def _first(packages: tuple[SecurityPackage, ...], message: NegTokenInit | NegTokenInit2) -> list[str]:
+    types = () if message.mech_types is None else message.mech_types.mech_types
+    facts = ["mechanisms " + " ".join(mechanism_name(oid) for oid in types)]
+    if message.mech_token is not None:
+        facts.append(f"[{_inner(packages, message.mech_token)}]")
+    if message.mech_list_mic is not None:
+        facts.append("MIC")
+    return facts
+
+
+def _response(packages: tuple[SecurityPackage, ...], message: NegTokenResp) -> list[str]:
+    facts: list[str] = []
+    if message.neg_state is not None:
+        facts.append(message.neg_state.name.lower().replace("_", "-"))
+    if message.supported_mech is not None:
+        facts.append(f"mechanism {mechanism_name(message.supported_mech)}")
+    if message.response_token is not None:
+        facts.append(f"[{_inner(packages, message.response_token)}]")
+    if message.mech_list_mic is not None:
+        facts.append("MIC")
+    return facts
+
+
+def mechanism_name(oid: str) -> str:
+    """The name of a mechanism, or its OID."""
+    return OID_NAMES.get(oid, oid)
+
+
+def _inner(packages: tuple[SecurityPackage, ...], token: bytes) -> str:
+    """What the package says whose token it is; the octets tell."""
+    bare = bare_mechanism(token)
+    oid = NEGOEX if token.startswith(b"NEGOEXTS") else "" if bare is None else canonical(bare.oid)
+    for package in packages:
+        if oid in {canonical(own) for own in package.info.oids} and isinstance(package, TokenDescriber):
+            return package.describe_token(token)
+    return f"{mechanism_name(oid) or 'token'} ({len(token)} octets)"

@@ -1,0 +1,288 @@
+"""The initiator's negotiation (RFC 4178 4, 5; [MS-SPNG] 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from securestream.credentials import Credential
+from securestream.errors import (
+    ErrorKind,
+    HandshakeError,
+    InvalidToken,
+    NoCommonMechanism,
+    PeerRefused,
+)
+from securestream.machine import Step
+from securestream.nested import Nested
+from securestream.options import ContextFlags, Options, Role
+from securestream.provider import Effect, Established, Exchange, Handshake, TargetName
+from securestream_providers.negotiate.journal import Journal
+from securestream_providers.negotiate.mechanism import Mechanism
+from securestream_providers.negotiate.messages import (
+    MechTypeList,
+    NegState,
+    NegTokenInit,
+    NegTokenInit2,
+    NegTokenResp,
+    canonical,
+    frame,
+    is_response,
+    unframe,
+)
+from securestream_providers.negotiate.policy import FALLBACK, Policy, unusable_reason
+from securestream_providers.negotiate.protection import ListProtection, mic_of
+
+_SENT: Final = Step()
+"""What is left to send after the mechanism's last token is on its way."""
+
+
+@dataclass(repr=False, slots=True)
+class _Asked:
+    """What is asked of every mechanism, and what is known of them."""
+
+    policy: Policy
+    credential: Credential | None
+    target: TargetName | None
+    options: Options
+    journal: Journal
+
+    def begin(self, mechanism: Mechanism) -> Nested:
+        """A handshake of `mechanism`."""
+        handshake = mechanism.package.initiate(self.credential, self.target, self.options)
+        return Nested(handshake, limits=self.options.limits)
+
+
+def initiate(policy: Policy, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
+    """The initiator's negotiation.
+
+    The first mechanism that can begin is offered first, with its token; behind it those that policy allows beside it.
+
+    Raises:
+        NoCommonMechanism: none is left; the message says why of each.
+        Downgrade: it is not proved that the acceptor saw the list that was sent.
+        PeerRefused: the acceptor refused.
+        InvalidToken: its token does not fit, or it calls itself complete before the mechanism is.
+        HandshakeError: what the chosen mechanism raised.
+    """
+    # a mechListMIC needs integrity at every level (SECURITY: Negotiate)
+    options = replace(options, flags=options.flags | ContextFlags.INTEGRITY)
+    asked = _Asked(policy, credential, target, options, Journal(Role.INITIATOR))
+    if policy.server_first:
+        hello = yield from Exchange()
+        if not isinstance(unframe(hello), NegTokenInit2):  # what it says is a hint, which anybody can forge
+            raise InvalidToken("the server was to speak first, by a NegTokenInit2 ([MS-SPNG] 2.2.1)")
+    use = policy.ntlm_use(credential)
+    failures: dict[Mechanism, HandshakeError | None] = {}
+    for mechanism in policy.candidates:
+        if reason := unusable_reason(mechanism, credential, Role.INITIATOR):
+            failures[mechanism] = None
+            asked.journal.passed_over(mechanism, reason)
+            continue
+        if mechanism.is_ntlm and (objection := policy.objection(use, failures)):
+            asked.journal.passed_over(mechanism, objection)
+            continue
+        with asked.begin(mechanism) as inner:
+            try:
+                step = yield from inner.step()
+            except HandshakeError as failure:
+                if failure.kind not in FALLBACK:
+                    raise
+                failure.token = None
+                failures[mechanism] = failure
+                asked.journal.passed_over(mechanism, str(failure), failure)
+                continue
+            offered = (mechanism, *_further(asked, mechanism, failures))
+            return (yield from _Negotiation(asked, offered).run(inner, step))
+    raise asked.journal.nothing_left()
+
+
+def _further(asked: _Asked, first: Mechanism, failures: dict[Mechanism, HandshakeError | None]) -> list[Mechanism]:
+    """What is offered behind the first mechanism."""
+    candidates = asked.policy.candidates
+    use = asked.policy.ntlm_use(asked.credential)
+    found: list[Mechanism] = []
+    asked.journal.chosen(first)
+    for mechanism in candidates[candidates.index(first) + 1 :]:
+        if reason := unusable_reason(mechanism, asked.credential, Role.INITIATOR):
+            asked.journal.passed_over(mechanism, reason)
+        elif mechanism.is_ntlm and (objection := asked.policy.objection(use, failures)):
+            asked.journal.passed_over(mechanism, objection)
+        else:
+            asked.journal.available(mechanism)
+            found.append(mechanism)
+    return found
+
+
+class _Negotiation:
+    """The exchange of messages, once a list is made.
+
+    Args:
+        asked: what is asked of every mechanism.
+        offered: the list, the first one with its token.
+    """
+
+    def __init__(self, asked: _Asked, offered: tuple[Mechanism, ...]) -> None:
+        self._asked = asked
+        self._offered = offered
+        self._chosen = offered[0]
+        types = MechTypeList(tuple(mechanism.oid for mechanism in offered))
+        self._types = types
+        self._list = types.encode()
+        self._demanded = False
+        asked.journal.offered = types.mech_types
+
+    def run(self, inner: Nested, step: Step) -> Handshake:
+        """Offer the list, and go on with the mechanism that the acceptor chooses.
+
+        Args:
+            inner: the handshake of the first mechanism.
+            step: its first step.
+        """
+        try:
+            reply = yield from Exchange(frame(NegTokenInit(self._types, mech_token=step.token)))
+            message = self._read(reply)
+            if message.neg_state is NegState.REJECT:
+                raise (yield from self._refused(inner, message))
+            self._demanded = message.neg_state is NegState.REQUEST_MIC
+            if not self._is_first_choice(message.supported_mech):
+                return (yield from self._switch(message))
+            return (yield from self._go_on(inner, _without_token(step), message))
+        except HandshakeError as failure:
+            failure.token = NegTokenResp(NegState.REJECT, response_token=failure.token).encode()
+            raise
+
+    def _read(self, reply: bytes) -> NegTokenResp:
+        if not is_response(reply):
+            raise InvalidToken("the acceptor's token is no NegTokenResp: it answers an offer by something else")
+        return NegTokenResp.decode(reply)
+
+    def _is_first_choice(self, supported: str | None) -> bool:
+        """Whether the acceptor chose the first mechanism; some leave out what they chose if it is that."""
+        return supported is None or canonical(supported) in self._chosen.names
+
+    def _switch(self, message: NegTokenResp) -> Handshake:
+        """Begin anew with another mechanism of the list; its choice has to be proved (RFC 4178 5)."""
+        supported = canonical(message.supported_mech or "")
+        chosen = next((one for one in self._offered if supported in one.names), None)
+        if chosen is None:
+            raise NoCommonMechanism(
+                f"the acceptor chose {message.supported_mech}, which was not offered: "
+                f"{self._asked.journal.report()}".replace("\n", "; "),
+                negotiation=self._asked.journal.report(),
+            )
+        if message.neg_state is NegState.ACCEPT_COMPLETED or message.response_token:
+            raise InvalidToken("the acceptor chose another mechanism and answers a token that it has not seen")
+        journal = self._asked.journal
+        journal.available(self._chosen, "offered first; the acceptor chose another mechanism")
+        journal.chosen(chosen, "the acceptor chose it")
+        self._chosen, self._demanded = chosen, True
+        with self._asked.begin(chosen) as inner:
+            step = yield from inner.step()
+            if step.token is None:
+                raise InvalidToken(f"{chosen.name} cannot begin in the middle of a negotiation")
+            if step.established is not None:
+                return (yield from self._finish(inner, step, None))
+            reply = yield from Exchange(_incomplete(step.token))
+            return (yield from self._go_on(inner, _SENT, self._read(reply)))
+
+    def _go_on(self, inner: Nested, step: Step, message: NegTokenResp) -> Handshake:
+        """Exchange the mechanism's tokens until it is complete at this end."""
+        while step.established is None:
+            if message.neg_state is NegState.REJECT:
+                raise (yield from self._refused(inner, message))
+            self._demanded |= message.neg_state is NegState.REQUEST_MIC
+            if message.response_token is None:
+                raise InvalidToken("the acceptor sent no token of the mechanism, which is not complete")
+            step = yield from inner.step(message.response_token)
+            if step.established is not None:
+                return (yield from self._finish(inner, step, message))
+            if message.neg_state is NegState.ACCEPT_COMPLETED or step.token is None:
+                raise InvalidToken("the acceptor calls the negotiation complete before the mechanism is")
+            reply = yield from Exchange(_incomplete(step.token))
+            message = self._read(reply)
+        if message.response_token:
+            raise InvalidToken("the acceptor sent a token after the mechanism was complete")
+        return (yield from self._finish(inner, step, message))
+
+    def _finish(self, inner: Nested, step: Step, message: NegTokenResp | None) -> Handshake:
+        """Send the mechanism's last token, and exchange MICs where they are due.
+
+        Args:
+            inner: the mechanism's handshake, complete.
+            step: its last step, whose token is still to be sent.
+            message: the acceptor's last message; `None` where it has seen nothing of this mechanism yet.
+        """
+        outcome = inner.established
+        demanded = self._demanded and not (self._chosen.is_negoex and self._chosen is self._offered[0])
+        protection = ListProtection(self._list, outcome, demanded=demanded)
+        token = step.token
+        while True:
+            if message is not None:
+                if message.neg_state is NegState.REJECT:
+                    raise (yield from self._refused(inner, message))
+                if (mic := mic_of(message)) is not None:
+                    protection.check(mic)
+                elif protection.sent and protection.needed:
+                    raise protection.missing()
+                if token is None and self._is_over(message, protection):
+                    return self._established(outcome, protection, protection.make(), message)
+                if message.neg_state is NegState.ACCEPT_COMPLETED:
+                    raise InvalidToken("the acceptor calls the negotiation complete before it has our last token")
+            state = NegState.ACCEPT_INCOMPLETE
+            if token is None:
+                protection.needed = True  # the acceptor is not complete, and only a MIC can be what it waits for
+            answer = NegTokenResp(state, response_token=token, mech_list_mic=protection.make())
+            reply = yield from Exchange(answer.encode())
+            token = None
+            message = self._read(reply)
+            if message.response_token and not _repeats(message):
+                raise InvalidToken("the acceptor sent a token after the mechanism was complete")
+
+    def _is_over(self, message: NegTokenResp, protection: ListProtection) -> bool:
+        """Whether nothing more is awaited from the acceptor."""
+        if protection.needed and not protection.verified:
+            if message.neg_state is NegState.ACCEPT_COMPLETED:
+                raise protection.missing()
+            return False
+        # a state that is left out says nothing: the mechanism is complete, so is the negotiation (RFC 4178 4.2.2)
+        return protection.verified or message.neg_state in (NegState.ACCEPT_COMPLETED, None)
+
+    def _established(
+        self, outcome: Established, protection: ListProtection, mic: bytes | None, message: NegTokenResp
+    ) -> Established:
+        token = None
+        if mic is not None and message.neg_state is not NegState.ACCEPT_COMPLETED:
+            token = NegTokenResp(NegState.ACCEPT_COMPLETED, mech_list_mic=mic).encode()
+        protected = protection.verified or self._chosen.is_negoex
+        report = self._asked.journal.report(protected=protected, inner=outcome.negotiation)
+        return replace(outcome, token=token, negotiation=report)
+
+    def _refused(self, inner: Nested, message: NegTokenResp) -> Generator[Effect[Any], Any, PeerRefused]:
+        """The error to raise for a refusal, unless what its mechanism says is one by itself."""
+        if message.response_token and not inner.is_established:
+            try:
+                yield from inner.step(message.response_token)
+            except InvalidToken:  # no error token of the mechanism; the state has said enough
+                pass
+        first = message.supported_mech is None and not message.response_token
+        return PeerRefused(
+            "the acceptor refused the negotiation: it shares none of the mechanisms that were offered "
+            f"({', '.join(self._asked.journal.offered)}), or it refused the logon; look at its log",
+            kind=ErrorKind.NO_COMMON_MECHANISM if first else ErrorKind.LOGON_DENIED,
+        )
+
+
+def _without_token(step: Step) -> Step:
+    """`step`, whose token was sent."""
+    return replace(step, token=None)
+
+
+def _incomplete(token: bytes) -> bytes:
+    return NegTokenResp(NegState.ACCEPT_INCOMPLETE, response_token=token).encode()
+
+
+def _repeats(message: NegTokenResp) -> bool:
+    """Whether the token is but a copy of the MIC."""
+    return message.response_token == message.mech_list_mic

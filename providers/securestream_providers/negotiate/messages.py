@@ -1,0 +1,184 @@
+"""SPNEGO messages (RFC 4178 4.2, [MS-SPNG] 2.2) and the object identifiers that stand in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Annotated, Final, NamedTuple, TypeAlias
+
+from securestream.errors import MalformedMessage
+from securestream.wire import der
+
+SPNEGO: Final = "1.3.6.1.5.5.2"
+KERBEROS: Final = "1.2.840.113554.1.2.2"
+MS_KERBEROS: Final = "1.2.840.48018.1.2.2"
+"""Kerberos as Windows 2000 first wrote it ([MS-SPNG] 1.9): another name of the same mechanism."""
+OLD_KERBEROS: Final = "1.3.5.1.5.2"
+"""Kerberos before RFC 1964; still another name."""
+USER_TO_USER: Final = "1.2.840.113554.1.2.2.3"
+NTLM: Final = "1.3.6.1.4.1.311.2.2.10"
+NEGOEX: Final = "1.3.6.1.4.1.311.2.2.30"
+IAKERB: Final = "1.3.6.1.5.2.5"
+
+_ALIASES: Final = {MS_KERBEROS: KERBEROS, OLD_KERBEROS: KERBEROS}
+
+MAXIMUM_MECHANISMS: Final = 64
+"""Mechanisms in one list; Windows sends four."""
+
+_SPNEGO_OCTETS: Final = der.oid_octets(SPNEGO)
+_FRAME: Final = 0x60
+_INIT: Final = 0xA0
+_RESPONSE: Final = 0xA1
+_SEQUENCE: Final = b"\x30"
+NTLM_SIGNATURE: Final = b"NTLMSSP\0"
+_BARE_AP_REQ: Final = b"\x6e"
+
+
+def canonical(oid: str) -> str:
+    """The mechanism that `oid` names, whichever of its names it is."""
+    return _ALIASES.get(oid, oid)
+
+
+class NegState(IntEnum):
+    """State of the negotiation, in the acceptor's view (RFC 4178 4.2.2)."""
+
+    ACCEPT_COMPLETED = 0
+    ACCEPT_INCOMPLETE = 1
+    REJECT = 2
+    REQUEST_MIC = 3
+
+
+MechType: TypeAlias = Annotated[str, der.OID]
+
+
+@dataclass(frozen=True)
+class MechTypeList(der.Message, wrapper=True):
+    """The mechanisms that an initiator offers, in its order; the mechListMIC covers just this (RFC 4178 4.1, 5)."""
+
+    mech_types: Annotated[tuple[MechType, ...], der.Size(1, MAXIMUM_MECHANISMS)]
+
+
+@dataclass(frozen=True)
+class NegHints(der.Message, tag=der.explicit(3), extensible=True):
+    """What a server says of itself when it speaks first ([MS-SPNG] 2.2.1); nobody relies on it."""
+
+    hint_name: Annotated[str | None, der.explicit(0), der.GENERAL_STRING] = None
+    hint_address: Annotated[bytes | None, der.explicit(1)] = None
+
+
+HINTS: Final = NegHints("not_defined_in_RFC4178@please_ignore")
+"""What Windows sends."""
+
+
+@dataclass(frozen=True)
+class NegTokenInit(der.Message, tag=der.explicit(0)):
+    """The first message of an initiator (RFC 4178 4.2.1).
+
+    Args:
+        mech_types: what it offers.
+        req_flags: not to be relied on, and never sent by us.
+        mech_token: the optimistic token, of the first mechanism.
+        mech_list_mic: a MIC, from an initiator whose mechanism was complete at once.
+        mech_types_octets: the list as it was received, which the mechListMIC covers.
+    """
+
+    mech_types: Annotated[MechTypeList, der.explicit(0)]
+    req_flags: Annotated[der.BitString | None, der.explicit(1), der.BITS] = None
+    mech_token: Annotated[bytes | None, der.explicit(2)] = field(default=None, repr=False)
+    mech_list_mic: Annotated[bytes | None, der.explicit(3)] = field(default=None, repr=False)
+    mech_types_octets: Annotated[bytes, der.Received("mech_types")] = field(default=b"", compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class NegTokenInit2(der.Message, tag=der.explicit(0)):
+    """The first message of a server that speaks first ([MS-SPNG] 2.2.1): tag 3 means something else in it."""
+
+    mech_types: Annotated[MechTypeList | None, der.explicit(0)] = None
+    req_flags: Annotated[der.BitString | None, der.explicit(1), der.BITS] = None
+    mech_token: Annotated[bytes | None, der.explicit(2)] = field(default=None, repr=False)
+    neg_hints: NegHints | None = None
+    mech_list_mic: Annotated[bytes | None, der.explicit(4)] = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class NegTokenResp(der.Message, tag=der.explicit(1)):
+    """Every message after the first, of both ends (RFC 4178 4.2.2).
+
+    Args:
+        neg_state: the state; required of an acceptor's first one, and left out by some all the same.
+        supported_mech: the mechanism that the acceptor chose; in its first one only.
+        response_token: the mechanism's token.
+        mech_list_mic: the MIC over the list.
+    """
+
+    neg_state: Annotated[NegState | None, der.explicit(0), der.ENUMERATED] = None
+    supported_mech: Annotated[str | None, der.explicit(1), der.OID] = None
+    response_token: Annotated[bytes | None, der.explicit(2)] = field(default=None, repr=False)
+    mech_list_mic: Annotated[bytes | None, der.explicit(3)] = field(default=None, repr=False)
+
+
+def frame(message: NegTokenInit | NegTokenInit2) -> bytes:
+    """A first message as a token (RFC 4178 3.2, RFC 2743 3.1)."""
+    return der.element(_FRAME, _SPNEGO_OCTETS + message.encode())
+
+
+def unframe(token: bytes) -> NegTokenInit | NegTokenInit2:
+    """The first message in a token; which of the two forms it has is told by what stands under its tag 3.
+
+    Raises:
+        MalformedMessage: it is none.
+    """
+    identifier, content, rest = der.split_element(token)
+    if identifier != _FRAME or rest or not content.startswith(_SPNEGO_OCTETS):
+        raise MalformedMessage("a first token of SPNEGO is due: 0x60 and the mechanism 1.3.6.1.5.5.2")
+    body = content[len(_SPNEGO_OCTETS) :]
+    return NegTokenInit2.decode(body) if _is_second_form(body) else NegTokenInit.decode(body)
+
+
+def _is_second_form(body: bytes) -> bool:
+    """Whether tag 3 holds hints, tag 4 is there, or the list is absent."""
+    tag, inner, _ = der.split_element(body)
+    sequence, rest, _ = der.split_element(inner)
+    if tag != _INIT or sequence != _SEQUENCE[0]:
+        return False
+    tags: dict[int, bytes] = {}
+    while rest:
+        tag, value, rest = der.split_element(rest)
+        tags[tag] = value
+    return 0xA0 not in tags or 0xA4 in tags or tags.get(0xA3, b"").startswith(_SEQUENCE)
+
+
+class Bare(NamedTuple):
+    """A token that came without SPNEGO around it.
+
+    Args:
+        oid: the mechanism it is of; empty where nothing tells.
+    """
+
+    oid: str
+
+
+def is_response(token: bytes) -> bool:
+    """Whether a token begins as a NegTokenResp."""
+    return token[:1] == bytes((_RESPONSE,))
+
+
+def bare_mechanism(token: bytes) -> Bare | None:
+    """The mechanism of a token without SPNEGO; `None` for a first token of SPNEGO itself.
+
+    Raises:
+        MalformedMessage: it begins as a framed token, and is none.
+    """
+    if token.startswith(NTLM_SIGNATURE):
+        return Bare(NTLM)
+    if token[:1] == _BARE_AP_REQ:  # Kerberos in DCE style has no frame ([MS-KILE] 3.4.5.1)
+        return Bare(KERBEROS)
+    if token[:1] != bytes((_FRAME,)):
+        return Bare("")
+    _, content, _ = der.split_element(token)
+    if content.startswith(_SPNEGO_OCTETS):
+        return None
+    size = der.element_size(content, len(content))
+    if size is None:
+        raise MalformedMessage("a GSS-API token without a mechanism")
+    return Bare(der.oid_text(content[:size]))
