@@ -2,7 +2,7 @@
 
 The same handshakes, framings and rules as the asynchronous streams; a thread blocks where a task would await::
 
-    with blocking.connect("files.example", 9000, package=package, credential=credential) as connection:
+    with blocking.connect("files.example", 9000) as connection:  # as whoever has run kinit
         connection.sendall(b"...")
         answer = connection.recv(65536)
 """
@@ -24,10 +24,11 @@ from securestream.errors import ContextExpired, HandshakeTimeout, UsageError
 from securestream.framing.base import Framing
 from securestream.framing.nns import NnsFraming
 from securestream.framing.raw import RawFraming
+from securestream.negotiation import Negotiation
 from securestream.options import Options, Protection, Role
 from securestream.principal import Principal
 from securestream.provider import Buffer, Capability, SecurityContext, SecurityPackage, TargetName
-from securestream.registry import Registry
+from securestream.registry import DEFAULT_PACKAGE, Registry
 
 READ_SIZE = 65536
 HANDSHAKE_TIMEOUT = 30.0
@@ -48,6 +49,7 @@ class SecureSocket:
         established = carrier.established
         self._socket = sock
         self._peer = established.peer
+        self._negotiation = established.negotiation
         self._protection = carrier.protection
         self._channel: Channel
         if isinstance(established.result, SecurityContext):
@@ -64,7 +66,7 @@ class SecureSocket:
         cls,
         sock: socket.socket,
         *,
-        package: str | SecurityPackage,
+        package: str | SecurityPackage = DEFAULT_PACKAGE,
         credential: Credential | None = None,
         target: str | None = None,
         protection: Protection | None = None,
@@ -79,7 +81,7 @@ class SecureSocket:
 
         Args:
             sock: the socket, which belongs to the result from now on; it is closed when the handshake fails.
-            package: the security package, or the name of one that is installed.
+            package: the security package, or the name of one that is installed; by default Negotiate.
             credential: as whom; `None` for the package's default identity.
             target: the service to reach.
             protection: the least protection of the data; by default that of `options`, which is to encrypt and sign.
@@ -108,7 +110,7 @@ class SecureSocket:
         cls,
         sock: socket.socket,
         *,
-        package: str | SecurityPackage,
+        package: str | SecurityPackage = DEFAULT_PACKAGE,
         credential: Credential | None = None,
         protection: Protection | None = None,
         options: Options | None = None,
@@ -141,6 +143,16 @@ class SecureSocket:
     def protection(self) -> Protection:
         """How data is protected."""
         return self._protection
+
+    @property
+    def package(self) -> str:
+        """Name of the security package; of several that were negotiated, the one that was chosen."""
+        return self._peer.package
+
+    @property
+    def negotiation(self) -> Negotiation | None:
+        """What was offered, what was chosen and why; `None` where the package was not negotiated."""
+        return self._negotiation
 
     def fileno(self) -> int:
         """The socket's descriptor. That it is not readable does not mean that no data is at hand."""
@@ -237,7 +249,7 @@ def connect(
     host: str,
     port: int,
     *,
-    package: str | SecurityPackage,
+    package: str | SecurityPackage = DEFAULT_PACKAGE,
     credential: Credential | None = None,
     target: str | None = None,
     protection: Protection | None = None,

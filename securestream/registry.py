@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Final
 
 from securestream.errors import UsageError
 from securestream.provider import PackageInfo, SecurityPackage
 
 ENTRY_POINTS = "securestream.providers"
 """The entry point group. Each entry is a callable without arguments that returns a `SecurityPackage`."""
+
+DEFAULT_PACKAGE: Final = "negotiate"
+"""The package where nobody names one: Kerberos, or NTLM where policy allows it."""
 
 
 class Registry:

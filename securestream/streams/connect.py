@@ -13,6 +13,7 @@ from securestream.drive import Services
 from securestream.errors import NoCredentials, UsageError
 from securestream.options import BindingPolicy, Options, Protection, Role
 from securestream.provider import ListenerScoped, SecurityPackage, TargetName
+from securestream.registry import DEFAULT_PACKAGE
 from securestream.streams._dial import connect_tcp
 from securestream.streams._handshake import HANDSHAKE_TIMEOUT, CredentialArgument, make_settings
 from securestream.streams._wrap import SecureStream, wrap
@@ -24,7 +25,7 @@ async def connect(
     host: str,
     port: int,
     *,
-    package: str | SecurityPackage,
+    package: str | SecurityPackage = DEFAULT_PACKAGE,
     credential: CredentialArgument = None,
     target: str | None = None,
     protection: Protection | None = None,
@@ -39,7 +40,8 @@ async def connect(
     Args:
         host: a name or an address; all addresses of a name are tried (Happy Eyeballs).
         port: the TCP port.
-        package: a package, or the name of an installed one, such as ``"ntlm"`` or ``"schannel"``.
+        package: a package, or the name of an installed one, such as ``"ntlm"`` or ``"schannel"``; by default Negotiate:
+            Kerberos, or NTLM where policy allows it.
         credential: as whom; `None` for the package's default. Of a sequence the next one is tried, over the same
             connection, when the server refuses the one before.
         target: the service to reach, ``class/host``; by default ``host/`` and `host` as it was given.
@@ -100,7 +102,7 @@ class SecureConnectable(ByteStreamConnectable):
         self,
         below: tuple[str, int] | AnyByteStreamConnectable,
         *,
-        package: str | SecurityPackage,
+        package: str | SecurityPackage = DEFAULT_PACKAGE,
         credential: CredentialArgument = None,
         target: str | None = None,
         protection: Protection | None = None,
@@ -149,7 +151,7 @@ async def listen(
     host: str | None,
     port: int,
     *,
-    package: str | SecurityPackage,
+    package: str | SecurityPackage = DEFAULT_PACKAGE,
     credential: Credential | None = None,
     protection: Protection | None = None,
     options: Options | None = None,
@@ -171,8 +173,10 @@ async def listen(
     Args:
         host: a name or an address; all addresses of a name are listened on; `None` for all interfaces.
         port: the TCP port; 0 lets the system choose one (`SecureListener.port`).
-        package: a package, or the name of an installed one.
-        credential: with what to verify clients: `Accounts` for NTLM, a `Certificate` for Schannel.
+        package: a package, or the name of an installed one; by default Negotiate: Kerberos with a keytab, NTLM with
+            accounts.
+        credential: with what to verify clients: a `Keytab` for Kerberos, `Accounts` for NTLM, both in `Credentials`, a
+            `Certificate` for Schannel.
         protection: the least protection of the data; a client that offers less is refused.
         options: what else is asked of the handshakes; ``source`` is filled in with each client's address.
         binding_policy: what is demanded of channel bindings.

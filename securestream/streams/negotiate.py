@@ -17,6 +17,7 @@ from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
 from securestream.framing.nns import NnsFraming
 from securestream.options import BindingPolicy, Options, Protection, Role
 from securestream.provider import Buffer, SecurityContext, SecurityPackage, TargetName
+from securestream.registry import DEFAULT_PACKAGE
 from securestream.streams._handshake import (
     HANDSHAKE_TIMEOUT,
     CredentialArgument,
@@ -51,7 +52,7 @@ class NegotiateStream(SealedStream):
         cls,
         transport: ByteStream,
         *,
-        package: str | SecurityPackage,
+        package: str | SecurityPackage = DEFAULT_PACKAGE,
         credential: CredentialArgument = None,
         target: str | None = None,
         protection: Protection | None = None,
@@ -67,7 +68,7 @@ class NegotiateStream(SealedStream):
 
         Args:
             transport: an open byte stream; it belongs to the returned stream, and is closed if the handshake fails.
-            package: a package, or the name of an installed one.
+            package: a package, or the name of an installed one; by default Negotiate.
             credential: as whom; `None` for the package's default. Of a sequence the next one is tried, over the same
                 connection, when the server refuses the one before.
             target: the service to reach, ``class/host``.
@@ -107,7 +108,7 @@ class NegotiateStream(SealedStream):
         cls,
         transport: ByteStream,
         *,
-        package: str | SecurityPackage,
+        package: str | SecurityPackage = DEFAULT_PACKAGE,
         credential: Credential | None = None,
         protection: Protection | None = None,
         options: Options | None = None,
@@ -125,7 +126,7 @@ class NegotiateStream(SealedStream):
         Args:
             transport: see `wrap_client`.
             package: see `wrap_client`.
-            credential: with what to verify clients: `Accounts` for NTLM.
+            credential: with what to verify clients: `Keytab` for Kerberos, `Accounts` for NTLM, `Credentials` of both.
             protection: see `wrap_client`; a client that offers less is refused.
             options: see `wrap_client`.
             binding_policy: what is demanded of channel bindings; by default `BindingPolicy.WHEN_ADVERTISED` inside our
