@@ -1,9 +1,11 @@
-"""Asks an LDAP server "Who am I?" over SASL GSSAPI, everything after the logon sealed (RFC 4511, RFC 4752, RFC 4532).
+"""Asks an LDAP server "Who am I?", everything after the logon sealed (RFC 4511, RFC 4532).
 
-Domain controllers that do not know the question (Samba before 4.20) are asked for the security identifier instead.
+The logon is that of SASL GSSAPI (RFC 4752), with Kerberos, or of GSS-SPNEGO, with what Negotiate chooses. Domain
+controllers that do not know the question (Samba before 4.20) are asked for the security identifier instead.
 
-``python examples/ldap_whoami.py USER@REALM NAME [--address HOST] [--kdc HOST:PORT]`` reads the password from
-SECURESTREAM_PASSWORD, or asks for it. NAME is the server's, such as dc1.corp.example: the ticket is for ldap/NAME.
+``python examples/ldap_whoami.py USER NAME [--mechanism GSS-SPNEGO] [--address HOST] [--kdc HOST:PORT]`` reads the
+password from SECURESTREAM_PASSWORD, or asks for it. NAME is the server's, such as dc1.corp.example: the ticket is for
+ldap/NAME.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ from collections.abc import Iterator
 import securestream as ss
 from securestream.provider import TargetName
 from securestream_providers.kerberos import Kerberos
+from securestream_providers.negotiate import Negotiate
+from securestream_providers.ntlm import Ntlm
 
+GSSAPI, GSS_SPNEGO = "GSSAPI", "GSS-SPNEGO"
 SEALED_LAYER = 4  # RFC 4752 3.3
 MOST = 0xFFFF
 WHO_AM_I = b"1.3.6.1.4.1.4203.1.11.3"
@@ -57,28 +62,37 @@ class Ldap:
         self._context: ss.SecurityContext | None = None
         self._opened = b""
 
-    def bind(self, package: Kerberos, credential: ss.Credential, target: str) -> None:
+    def bind(
+        self, package: ss.SecurityPackage, credential: ss.Credential, target: str, *, mechanism: str = GSSAPI
+    ) -> ss.Established:
         """Log on, and agree that all that follows is sealed."""
         machine = ss.HandshakeMachine(package.initiate(credential, TargetName(target), ss.system_options()))
         step = ss.respond_blocking(machine)
-        while True:
-            code, answer = self._step(step.token or b"")
+        code, answer = BIND_IN_PROGRESS, b""
+        while step.established is None or step.token is not None:
+            code, answer = self._step(mechanism, step.token or b"")
             if step.established is not None:
                 break
             step = ss.respond_blocking(machine, answer)
         context = step.established.result
-        if not isinstance(context, ss.SecurityContext) or code != BIND_IN_PROGRESS:
-            raise LdapError("the server's offer of security layers is due")
-        if step.token is None and not answer:
-            code, answer = self._step(b"")
-        offer = context.unwrap(answer).data
-        if len(offer) != 4 or not offer[0] & SEALED_LAYER:
-            raise LdapError("the server does not seal")
-        chosen = bytes((SEALED_LAYER,)) + MOST.to_bytes(3, "big")
-        code, _ = self._step(context.wrap(chosen, encrypt=False))
+        if not isinstance(context, ss.SecurityContext):
+            raise LdapError("this package does not seal messages")
+        if mechanism == GSSAPI:
+            code = self._choose_layer(context, answer if step.token is not None else b"")
         if code != SUCCESS:
             raise LdapError(f"the logon failed with {code}")
         self._context = context
+        return step.established
+
+    def _choose_layer(self, context: ss.SecurityContext, offer: bytes) -> int:
+        """Answer the server's offer of security layers (RFC 4752 3.1), which GSS-SPNEGO knows nothing of."""
+        if not offer:
+            _, offer = self._step(GSSAPI, b"")
+        layers = context.unwrap(offer).data
+        if len(layers) != 4 or not layers[0] & SEALED_LAYER:
+            raise LdapError("the server does not seal")
+        chosen = bytes((SEALED_LAYER,)) + MOST.to_bytes(3, "big")
+        return self._step(GSSAPI, context.wrap(chosen, encrypt=False))[0]
 
     def who_am_i(self) -> str:
         """Who the server takes us for (RFC 4532)."""
@@ -107,9 +121,9 @@ class Ldap:
                 return readable(value)
         raise LdapError("the server does not say who we are")
 
-    def _step(self, token: bytes) -> tuple[int, bytes]:
+    def _step(self, mechanism: str, token: bytes) -> tuple[int, bytes]:
         """One step of the logon: the result code, and the server's token."""
-        sasl = element(0xA3, element(0x04, b"GSSAPI"), element(0x04, token))
+        sasl = element(0xA3, element(0x04, mechanism.encode()), element(0x04, token))
         code, answer = self._ask(element(0x60, element(0x02, b"\3"), element(0x04), sasl))
         if code not in (SUCCESS, BIND_IN_PROGRESS):
             raise LdapError(f"the logon failed with {code}: {answer.get(0x04, b'').decode(errors='replace')}")
@@ -171,17 +185,20 @@ def readable(sid: bytes) -> str:
 def main() -> None:
     """Ask and tell."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("user", help="USER@REALM")
+    parser.add_argument("user", help=r"USER@REALM, or DOMAIN\USER for GSS-SPNEGO")
     parser.add_argument("name", help="of the server")
+    parser.add_argument("--mechanism", choices=(GSSAPI, GSS_SPNEGO), default=GSSAPI, help="of SASL")
     parser.add_argument("--address", help="of the server, instead of its name's")
     parser.add_argument("--kdc", help="HOST:PORT of the realm's KDC, instead of krb5.conf's")
     asked = parser.parse_args()
     realm = asked.user.rpartition("@")[2]
-    package = Kerberos(realm=realm, kdc=asked.kdc) if asked.kdc else Kerberos()
+    package: ss.SecurityPackage = Kerberos(realm=realm, kdc=asked.kdc) if asked.kdc else Kerberos()
+    if asked.mechanism == GSS_SPNEGO:
+        package = Negotiate(package, Ntlm())
     password = os.environ.get("SECURESTREAM_PASSWORD") or getpass.getpass()
     with socket.create_connection((asked.address or asked.name, 389), 10) as connection:
         ldap = Ldap(connection)
-        ldap.bind(package, ss.Password(asked.user, password), f"ldap/{asked.name}")
+        ldap.bind(package, ss.Password(asked.user, password), f"ldap/{asked.name}", mechanism=asked.mechanism)
         print(ldap.who_am_i())
 
 
