@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from securestream.credentials import Password
+from securestream.credentials import CredentialCache, Credentials, Password
 from securestream.errors import InvalidToken, LogonDenied, NoAuthority, Unsupported
 from securestream.provider import TargetName
 from securestream.redaction import Secret
@@ -262,6 +262,18 @@ def test_obtain_logs_on_asks_and_remembers() -> None:
     assert again.ticket is found.ticket
     assert again.fast_available
     assert len(kdc.requests) == asked
+
+
+def test_of_several_forms_of_an_identity_the_first_is_used() -> None:
+    cached, ntlm_user = CredentialCache("FILE:/nowhere"), Password("CORP\\alice", "for NTLM")
+    kdc = ScriptedKdc()
+    logged_on = drive(initial_ticket(session(), ALICE, KEYS), kdc.answers())
+    answers = kdc.answers()
+    answers[RecallTickets] = lambda _: TicketCache(ALICE, (logged_on.ticket,))
+    target, asked_at = TargetName("host/db.example.com"), options(lambda: NOW)
+    found = drive(obtain(ClientSettings(CONFIG), Credentials(cached, ntlm_user), target, asked_at), answers)
+    assert found.ticket.client == ALICE
+    assert found.tgt is logged_on.ticket
 
 
 def test_no_answer_from_any_kdc_is_said_so() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Final
 
-from securestream.credentials import Credential, Keytab, Password, find_form
+from securestream.credentials import Credential, CredentialCache, Keytab, Password, find_form
 from securestream.errors import NoCredentials, TargetUnknown, UsageError
 from securestream.provider import Effect, TargetName
 from securestream_providers.kerberos.client.keys import KeytabKeys, LongTermKeys, PasswordKeys
 from securestream_providers.kerberos.client.settings import ClientSettings
+from securestream_providers.kerberos.credentials import Tickets
 from securestream_providers.kerberos.effects import LoadKeytab
 from securestream_providers.krb5.config import Krb5Config
 from securestream_providers.krb5.names import KerberosName
@@ -50,6 +51,11 @@ def _in_a_realm(name: KerberosName) -> KerberosName:
     return name
 
 
+def client_form(credential: Credential | None) -> Credential | None:
+    """The form of an identity that a client uses, which is the first that it can, or `None`: the default cache."""
+    return find_form(credential, Password, Keytab, CredentialCache, Tickets)
+
+
 def long_term(
     credential: Credential | None, settings: ClientSettings
 ) -> Generator[Effect[Any], Any, tuple[KerberosName, LongTermKeys] | None]:
@@ -58,20 +64,19 @@ def long_term(
     Raises:
         NoCredentials: there is no realm, or no key of that principal.
     """
-    password = find_form(credential, Password)
-    if password is not None:
-        return client_name(password, settings), PasswordKeys(password.password)
-    keytab = find_form(credential, Keytab)
-    if keytab is None:
+    form = client_form(credential)
+    if isinstance(form, Password):
+        return client_name(form, settings), PasswordKeys(form.password)
+    if not isinstance(form, Keytab):
         return None
-    entries = yield from LoadKeytab(keytab, settings.config, initiating=True)
+    entries = yield from LoadKeytab(form, settings.config, initiating=True)
     if not entries:
         raise NoCredentials("the keytab is empty; add a key (ktadd)")
-    if keytab.principal is None:
+    if form.principal is None:
         name = entries[0].principal
     else:
         name = _in_a_realm(
-            KerberosName.parse(keytab.principal, settings.config.default_realm or entries[0].principal.realm)
+            KerberosName.parse(form.principal, settings.config.default_realm or entries[0].principal.realm)
         )
     own = tuple(entry for entry in entries if entry.principal == name)
     if not own:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from securestream.credentials import Credential, find_form
+from securestream.credentials import Credential
 from securestream.errors import NoCredentials, ServiceFailed
 from securestream.options import Options
 from securestream.provider import Effect, TargetName
 from securestream.redaction import Redacted
 from securestream_providers.kerberos.client.as_exchange import initial_ticket
 from securestream_providers.kerberos.client.further import renew
-from securestream_providers.kerberos.client.identity import long_term, service_name
+from securestream_providers.kerberos.client.identity import client_form, long_term, service_name
 from securestream_providers.kerberos.client.keys import LongTermKeys
 from securestream_providers.kerberos.client.referrals import service_ticket
 from securestream_providers.kerberos.client.settings import ClientSettings, Obtained, Session
@@ -132,8 +132,8 @@ def remember(
 
 
 def _known(settings: ClientSettings, credential: Credential | None) -> Generator[Effect[Any], Any, _Known]:
-    given = find_form(credential, Tickets)
-    if given is not None:
+    given = client_form(credential)
+    if isinstance(given, Tickets):
         recalled = yield from RecallTickets(credential, settings.config)
         return _Known(given.cache.client, None, given.cache if recalled is None else recalled)
     logon = yield from long_term(credential, settings)
