@@ -13,6 +13,7 @@ from securestream.errors import (
     HandshakeError,
     InvalidToken,
     NoCommonMechanism,
+    PeerRefused,
 )
 from securestream.machine import Step
 from securestream.nested import Nested
@@ -30,6 +31,7 @@ from securestream_providers.negotiate.messages import (
     bare_mechanism,
     canonical,
     frame,
+    read_response,
     unframe,
 )
 from securestream_providers.negotiate.policy import Policy, unusable_reason
@@ -172,12 +174,10 @@ class _Negotiation:
 
     def _go_on(self, one: _Ready, step: Step | None) -> Handshake:
         """Exchange the mechanism's tokens until it is complete at this end."""
-        mic = self._message.mech_list_mic if step is not None else None
+        mic = mic_of(self._message) if step is not None else None
         while step is None or step.established is None:
             reply = yield from Exchange(self._answer(None if step is None else step.token))
-            message = NegTokenResp.decode(reply)
-            if message.neg_state is NegState.REJECT:
-                raise InvalidToken("the initiator gave the negotiation up; look at its log")
+            message = _read(reply)
             if message.response_token is None:
                 raise InvalidToken("the initiator sent no token of the mechanism where one is due")
             step = yield from one.inner.step(message.response_token)
@@ -198,7 +198,7 @@ class _Negotiation:
         if step.token is None and self._supported is None:
             raise protection.missing()  # the mechanism's last token came from the initiator, its MIC was due with it
         reply = yield from Exchange(self._answer(step.token, protection.make()))
-        message = NegTokenResp.decode(reply)
+        message = _read(reply)
         mic = mic_of(message)
         if mic is None:
             raise protection.missing()
@@ -229,3 +229,11 @@ class _Negotiation:
 
     def _nothing_left(self) -> NoCommonMechanism:
         return self._journal.nothing_left(NegTokenResp(NegState.REJECT).encode())
+
+
+def _read(reply: bytes) -> NegTokenResp:
+    """The initiator's message, unless it is a refusal."""
+    message = read_response(reply, "initiator")
+    if message.neg_state is NegState.REJECT:
+        raise PeerRefused("the initiator gave the negotiation up; look at its log", kind=ErrorKind.INVALID_TOKEN)
+    return message

@@ -24,11 +24,10 @@ from securestream_providers.negotiate.messages import (
     MechTypeList,
     NegState,
     NegTokenInit,
-    NegTokenInit2,
     NegTokenResp,
     canonical,
     frame,
-    is_response,
+    read_response,
     unframe,
 )
 from securestream_providers.negotiate.policy import FALLBACK, Policy, unusable_reason
@@ -70,9 +69,8 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
     options = replace(options, flags=options.flags | ContextFlags.INTEGRITY)
     asked = _Asked(policy, credential, target, options, Journal(Role.INITIATOR))
     if policy.server_first:
-        hello = yield from Exchange()
-        if not isinstance(unframe(hello), NegTokenInit2):  # what it says is a hint, which anybody can forge
-            raise InvalidToken("the server was to speak first, by a NegTokenInit2 ([MS-SPNG] 2.2.1)")
+        # a NegTokenInit2, which without hints has the other form; all it says is a hint, which anybody can forge
+        unframe((yield from Exchange()))
     use = policy.ntlm_use(credential)
     failures: dict[Mechanism, HandshakeError | None] = {}
     for mechanism in policy.candidates:
@@ -142,9 +140,9 @@ class _Negotiation:
         """
         try:
             reply = yield from Exchange(frame(NegTokenInit(self._types, mech_token=step.token)))
-            message = self._read(reply)
+            message = _read(reply, complete=step.established is not None)
             if message.neg_state is NegState.REJECT:
-                raise (yield from self._refused(inner, message))
+                raise (yield from self._refused(inner, message, first=True))
             self._demanded = message.neg_state is NegState.REQUEST_MIC
             if not self._is_first_choice(message.supported_mech):
                 return (yield from self._switch(message))
@@ -152,11 +150,6 @@ class _Negotiation:
         except HandshakeError as failure:
             failure.token = NegTokenResp(NegState.REJECT, response_token=failure.token).encode()
             raise
-
-    def _read(self, reply: bytes) -> NegTokenResp:
-        if not is_response(reply):
-            raise InvalidToken("the acceptor's token is no NegTokenResp: it answers an offer by something else")
-        return NegTokenResp.decode(reply)
 
     def _is_first_choice(self, supported: str | None) -> bool:
         """Whether the acceptor chose the first mechanism; some leave out what they chose if it is that."""
@@ -185,7 +178,7 @@ class _Negotiation:
             if step.established is not None:
                 return (yield from self._finish(inner, step, None))
             reply = yield from Exchange(_incomplete(step.token))
-            return (yield from self._go_on(inner, _SENT, self._read(reply)))
+            return (yield from self._go_on(inner, _SENT, _read(reply)))
 
     def _go_on(self, inner: Nested, step: Step, message: NegTokenResp) -> Handshake:
         """Exchange the mechanism's tokens until it is complete at this end."""
@@ -201,8 +194,8 @@ class _Negotiation:
             if message.neg_state is NegState.ACCEPT_COMPLETED or step.token is None:
                 raise InvalidToken("the acceptor calls the negotiation complete before the mechanism is")
             reply = yield from Exchange(_incomplete(step.token))
-            message = self._read(reply)
-        if message.response_token:
+            message = _read(reply)
+        if message.response_token and not _repeats(message):
             raise InvalidToken("the acceptor sent a token after the mechanism was complete")
         return (yield from self._finish(inner, step, message))
 
@@ -236,7 +229,7 @@ class _Negotiation:
             answer = NegTokenResp(state, response_token=token, mech_list_mic=protection.make())
             reply = yield from Exchange(answer.encode())
             token = None
-            message = self._read(reply)
+            message = _read(reply, complete=True)
             if message.response_token and not _repeats(message):
                 raise InvalidToken("the acceptor sent a token after the mechanism was complete")
 
@@ -259,19 +252,30 @@ class _Negotiation:
         report = self._asked.journal.report(protected=protected, inner=outcome.negotiation)
         return replace(outcome, token=token, negotiation=report)
 
-    def _refused(self, inner: Nested, message: NegTokenResp) -> Generator[Effect[Any], Any, PeerRefused]:
-        """The error to raise for a refusal, unless what its mechanism says is one by itself."""
+    def _refused(
+        self, inner: Nested, message: NegTokenResp, *, first: bool = False
+    ) -> Generator[Effect[Any], Any, PeerRefused]:
+        """The error to raise for a refusal, unless what its mechanism says is one by itself.
+
+        Args:
+            inner: the mechanism's handshake.
+            message: the refusal.
+            first: whether it is the first that the acceptor says.
+        """
         if message.response_token and not inner.is_established:
             try:
                 yield from inner.step(message.response_token)
             except InvalidToken:  # no error token of the mechanism; the state has said enough
                 pass
-        first = message.supported_mech is None and not message.response_token
-        return PeerRefused(
-            "the acceptor refused the negotiation: it shares none of the mechanisms that were offered "
-            f"({', '.join(self._asked.journal.offered)}), or it refused the logon; look at its log",
-            kind=ErrorKind.NO_COMMON_MECHANISM if first else ErrorKind.LOGON_DENIED,
-        )
+            except HandshakeError as failure:  # nothing is owed to an acceptor that has refused
+                return PeerRefused(str(failure), kind=failure.kind)
+        if first and message.supported_mech is None and not message.response_token:
+            return PeerRefused(
+                "the acceptor refused the negotiation: it shares none of the mechanisms that were offered "
+                f"({', '.join(self._asked.journal.offered)}), or it refused the logon; look at its log",
+                kind=ErrorKind.NO_COMMON_MECHANISM,
+            )
+        return PeerRefused(f"the acceptor refused the logon by {self._chosen.name}; look at its log")
 
 
 def _without_token(step: Step) -> Step:
@@ -281,6 +285,11 @@ def _without_token(step: Step) -> Step:
 
 def _incomplete(token: bytes) -> bytes:
     return NegTokenResp(NegState.ACCEPT_INCOMPLETE, response_token=token).encode()
+
+
+def _read(reply: bytes, *, complete: bool = False) -> NegTokenResp:
+    """The acceptor's message; where the mechanism is complete, an acceptor's last leg may be empty."""
+    return NegTokenResp() if complete and not reply else read_response(reply, "acceptor")
 
 
 def _repeats(message: NegTokenResp) -> bool:

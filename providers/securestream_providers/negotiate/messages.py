@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple, TypeAlias
 
-from securestream.errors import MalformedMessage
+from securestream.errors import InvalidToken, MalformedMessage
 from securestream.wire import der
 
 SPNEGO: Final = "1.3.6.1.5.5.2"
@@ -30,6 +30,11 @@ _FRAME: Final = 0x60
 _INIT: Final = 0xA0
 _RESPONSE: Final = 0xA1
 _SEQUENCE: Final = b"\x30"
+_LIST: Final = 0xA0
+_HINTS_OR_MIC: Final = 0xA3
+_SECOND_MIC: Final = 0xA4
+_MEMBERS: Final = 5
+"""Members that tell the two forms of a first message apart; what an extension adds stands behind them."""
 NTLM_SIGNATURE: Final = b"NTLMSSP\0"
 _BARE_AP_REQ: Final = b"\x6e"
 
@@ -71,7 +76,7 @@ HINTS: Final = NegHints("not_defined_in_RFC4178@please_ignore")
 
 
 @dataclass(frozen=True)
-class NegTokenInit(der.Message, tag=der.explicit(0)):
+class NegTokenInit(der.Message, tag=der.explicit(0), extensible=True):
     """The first message of an initiator (RFC 4178 4.2.1).
 
     Args:
@@ -90,7 +95,7 @@ class NegTokenInit(der.Message, tag=der.explicit(0)):
 
 
 @dataclass(frozen=True)
-class NegTokenInit2(der.Message, tag=der.explicit(0)):
+class NegTokenInit2(der.Message, tag=der.explicit(0), extensible=True):
     """The first message of a server that speaks first ([MS-SPNG] 2.2.1): tag 3 means something else in it."""
 
     mech_types: Annotated[MechTypeList | None, der.explicit(0)] = None
@@ -101,7 +106,7 @@ class NegTokenInit2(der.Message, tag=der.explicit(0)):
 
 
 @dataclass(frozen=True)
-class NegTokenResp(der.Message, tag=der.explicit(1)):
+class NegTokenResp(der.Message, tag=der.explicit(1), extensible=True):
     """Every message after the first, of both ends (RFC 4178 4.2.2).
 
     Args:
@@ -142,10 +147,12 @@ def _is_second_form(body: bytes) -> bool:
     if tag != _INIT or sequence != _SEQUENCE[0]:
         return False
     tags: dict[int, bytes] = {}
-    while rest:
+    while rest and len(tags) < _MEMBERS:
         tag, value, rest = der.split_element(rest)
+        if tag in tags:  # it is no message of either form; the decoder will say so
+            return False
         tags[tag] = value
-    return 0xA0 not in tags or 0xA4 in tags or tags.get(0xA3, b"").startswith(_SEQUENCE)
+    return _LIST not in tags or _SECOND_MIC in tags or tags.get(_HINTS_OR_MIC, b"").startswith(_SEQUENCE)
 
 
 class Bare(NamedTuple):
@@ -156,6 +163,24 @@ class Bare(NamedTuple):
     """
 
     oid: str
+
+
+def read_response(token: bytes, sender: str) -> NegTokenResp:
+    """A message after the first.
+
+    Args:
+        token: as it came.
+        sender: who sent it, for the sentence of the error.
+
+    Raises:
+        InvalidToken: it is none.
+    """
+    if not is_response(token):
+        raise InvalidToken(f"the {sender}'s token is no NegTokenResp: it answers SPNEGO by something else")
+    try:
+        return NegTokenResp.decode(token)
+    except MalformedMessage as error:
+        raise InvalidToken(f"the {sender}'s NegTokenResp is malformed or damaged: {error}") from error
 
 
 def is_response(token: bytes) -> bool:

@@ -122,7 +122,7 @@ def _excused(mechanism: Mechanism, failures: dict[Mechanism, HandshakeError | No
 def _names_no_realm(credential: Credential | None) -> bool:
     """Whether a credential is nothing but passwords (or their hashes) of users without a realm."""
     forms = credential.forms if isinstance(credential, Credentials) else (credential,)
-    return all(
+    return bool(forms) and all(
         isinstance(form, NtHash | Anonymous) or (isinstance(form, Password) and "@" not in form.user) for form in forms
     )
 

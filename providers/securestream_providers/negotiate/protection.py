@@ -7,7 +7,7 @@ import hmac
 from securestream.errors import ContextError, Downgrade, InvalidToken
 from securestream.options import ContextFlags
 from securestream.provider import Established, SecurityContext
-from securestream_providers.negotiate.messages import NegTokenResp
+from securestream_providers.negotiate.messages import NegTokenInit, NegTokenResp
 
 
 class ListProtection:
@@ -73,11 +73,12 @@ class ListProtection:
         return Downgrade(sentence)
 
 
-def mic_of(message: NegTokenResp) -> bytes | None:
+def mic_of(message: NegTokenInit | NegTokenResp) -> bytes | None:
     """The MIC in a message. Windows 2000 and some later acceptors put a copy of the response token there, which proves
     nothing and counts as absent (smbprotocol issue 137).
     """
-    mic, token = message.mech_list_mic, message.response_token
+    mic = message.mech_list_mic
+    token = message.mech_token if isinstance(message, NegTokenInit) else message.response_token
     if mic is None or not mic or (token is not None and hmac.compare_digest(mic, token)):
         return None
     return mic
