@@ -77,7 +77,8 @@ class RememberTickets(Effect[None]):
 class KdcRequest(Effect[bytes]):
     """Ask a server of a realm: one request, one reply, by whatever transport works.
 
-    Its performer raises `NoAuthority` where no server of the realm is known or answers in time.
+    Its performer raises `NoAuthority` where no server of the realm is known or answers in time, and `NoAuthorityKnown`
+    where none is known of a realm that nobody configured.
 
     Args:
         realm: whose server.

@@ -8,9 +8,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from securestream.credentials import Credential
+from securestream.credentials import Credential, Password
 from securestream.errors import InvalidToken, TargetUnknown, Unsupported
-from securestream.options import ContextFlags, Options, Protection, Role, required_flags
+from securestream.options import ContextFlags, ImpersonationLevel, Options, Protection, Role, wanted_flags
 from securestream.principal import Principal, unauthenticated
 from securestream.provider import Effect, Established, Exchange, Handshake, TargetName
 from securestream_providers.kerberos import client as kdc_client
@@ -90,16 +90,18 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
     """The initiator's handshake: AP-REQ and, for mutual authentication, AP-REP; in DCE style another AP-REP.
 
     Raises:
+        NoAuthorityKnown: no realm was named, or nobody configured it and no KDC of it is known.
         TargetUnknown: there is no target, or a KDC does not know it.
         NoCredentials: there are no tickets, and nothing to log on with.
         PeerRefused: the acceptor sent an error token.
         InvalidToken: its answer does not prove that it has the service's key.
     """
-    if target is None:
-        raise TargetUnknown("Kerberos needs the name of the service: give a target such as host/server.example.com")
     config = yield from policy.configuration()
     settings = policy.settings(config)
-    flags, delegates = _wished(options.flags, options.protection)
+    _check_realm(credential, settings)
+    if target is None:
+        raise TargetUnknown("Kerberos needs the name of the service: give a target such as host/server.example.com")
+    flags, delegates = _wished(options.flags, options.protection, options.impersonation)
     second_ticket = b""
     if ContextFlags.USE_SESSION_KEY in flags:
         name = _user(target, config)
@@ -123,10 +125,23 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
     return _established(sent, answer, options, principal_of(None, sent.ticket.server), third)
 
 
+def _check_realm(credential: Credential | None, settings: kdc_client.ClientSettings) -> None:
+    """Say before anything else that a password has no realm: whatever the target is, there is nobody to ask.
+
+    Raises:
+        NoAuthorityKnown: it has none.
+    """
+    form = kdc_client.client_form(credential)
+    if isinstance(form, Password):
+        kdc_client.client_name(form, settings)
+
+
 @lru_cache(maxsize=256)
-def _wished(flags: ContextFlags, protection: Protection) -> tuple[ContextFlags, bool]:
+def _wished(
+    flags: ContextFlags, protection: Protection, impersonation: ImpersonationLevel
+) -> tuple[ContextFlags, bool]:
     """The flags to ask for, and whether to delegate."""
-    wished = flags | required_flags(protection)
+    wished = wanted_flags(flags, protection, impersonation)
     if ContextFlags.DCE_STYLE in wished:
         wished |= ContextFlags.MUTUAL
     return wished & _SUPPORTED, ContextFlags.DELEGATE in wished

@@ -96,3 +96,12 @@ class Krb5Config:
     allow_weak_crypto: bool = False
     allow_rc4: bool = False
     allow_des3: bool = False
+
+    def mentions(self, realm: str) -> bool:
+        """Whether somebody configured a realm: by default_realm, [realms], [domain_realm] or [capaths].
+
+        Case does not matter, and neither do the further labels of its name: users write ``CORP`` for CORP.EXAMPLE.COM.
+        """
+        wanted = realm.casefold()
+        named = {self.default_realm, *self.realms, *self.domain_realm.values(), *self.capaths}
+        return any(f"{name.casefold()}.".startswith(f"{wanted}.") for name in named)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 from securestream.errors import (
+    ErrorKind,
     HandshakeError,
     LogonDenied,
     MalformedMessage,
@@ -176,6 +177,13 @@ _SENTENCES: Final[dict[int, tuple[type[KdcRefused], str]]] = {
 }
 
 
+_KINDS: Final[dict[int, ErrorKind]] = {
+    ErrorCode.C_PRINCIPAL_UNKNOWN: ErrorKind.UNKNOWN_CREDENTIALS,
+    ErrorCode.AP_TKT_EXPIRED: ErrorKind.CONTEXT_EXPIRED,
+}
+"""Refusals that do not say that a password is wrong: the client, or its ticket, means nothing to this KDC."""
+
+
 def refusal(
     error: KrbError,
     *,
@@ -207,7 +215,9 @@ def refusal(
         name=code_name(error.error_code),
     )
     told = _shown(error.e_text) or _STATUSES.get(extended_status(error) or 0, "")
-    return kind(f"{text} [{told}]" if told else text, error.error_code, error)
+    failure = kind(f"{text} [{told}]" if told else text, error.error_code, error)
+    failure.kind = _KINDS.get(error.error_code, failure.kind)
+    return failure
 
 
 @dataclass(frozen=True)

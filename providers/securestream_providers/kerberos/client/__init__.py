@@ -13,7 +13,13 @@ from securestream_providers.kerberos.client.further import (
     user_to_user,
     validate,
 )
-from securestream_providers.kerberos.client.identity import client_name, long_term, realm_of_host, service_name
+from securestream_providers.kerberos.client.identity import (
+    client_form,
+    client_name,
+    long_term,
+    realm_of_host,
+    service_name,
+)
 from securestream_providers.kerberos.client.keys import KeytabKeys, LongTermKeys, PasswordKeys
 from securestream_providers.kerberos.client.obtain import obtain, own_tgt, remember
 from securestream_providers.kerberos.client.passwords import change_password, password_service, set_password
@@ -32,6 +38,7 @@ __all__ = [
     "Session",
     "TicketRequest",
     "change_password",
+    "client_form",
     "client_name",
     "forwarded_tgt",
     "initial_ticket",

@@ -143,7 +143,7 @@ def initial_ticket(
         KdcRefused: the KDC says no; each of its kinds says why.
         LogonDenied: the reply cannot be decrypted with `keys`.
         InvalidToken: the reply is malformed, altered, or answers something else than was asked.
-        NoAuthority: no KDC answers.
+        NoAuthority: no KDC answers; `NoAuthorityKnown` where none of the client's realm is known.
     """
     exchange = _Exchange(
         session, client, keys, tgs_name(client.realm) if service is None else service, offset=session.offset
@@ -151,9 +151,9 @@ def initial_ticket(
     exchange.realms.append(client.realm)
     if session.settings.armor is not None and session.settings.armor_policy == "required":
         exchange.put_on_armor()
-    for _ in range(MOST_ROUNDS):
+    for number in range(MOST_ROUNDS):
         request = _make_request(exchange)
-        reply = yield from ask(session.settings, exchange.client.realm, request.octets, AsRep)
+        reply = yield from ask(session.settings, exchange.client.realm, request.octets, AsRep, first=number == 0)
         try:
             if isinstance(reply, AsRep):
                 return (yield from _accept(exchange, request, reply))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Final, TypeVar
 
-from securestream.errors import InvalidToken, MalformedMessage
+from securestream.errors import InvalidToken, MalformedMessage, NoAuthority, NoAuthorityKnown
 from securestream.provider import Effect
 from securestream_providers.kerberos.client.settings import ClientSettings
 from securestream_providers.kerberos.effects import KdcRequest
@@ -18,15 +18,29 @@ _ERROR_TAG: Final = b"\x7e"
 
 
 def ask(
-    settings: ClientSettings, realm: str, request: bytes, kind: type[R]
+    settings: ClientSettings, realm: str, request: bytes, kind: type[R], *, first: bool = False
 ) -> Generator[Effect[Any], Any, R | KrbError]:
     """Send `request` to a KDC of `realm`.
 
+    Args:
+        settings: how KDCs are asked.
+        realm: whose KDC.
+        request: the message.
+        kind: what the reply is, unless it is an error.
+        first: whether the realm is the one that the caller means, and nobody was asked before. Only then may nobody be
+            known: a ticket comes from a KDC, and a KDC's word, or a forged one, must not lead to a realm without one.
+
     Raises:
+        NoAuthorityKnown: no KDC of the `first` realm is known.
         NoAuthority: no KDC of the realm is known or answers.
         InvalidToken: what came is no reply to such a request.
     """
-    octets = yield from KdcRequest(realm, request, settings.config, stream=settings.stream)
+    try:
+        octets = yield from KdcRequest(realm, request, settings.config, stream=settings.stream)
+    except NoAuthorityKnown as unknown:
+        if first:
+            raise
+        raise NoAuthority(str(unknown)) from unknown
     reply = _decoded(octets, realm, kind)
     if isinstance(reply, KrbError) and reply.error_code == ErrorCode.RESPONSE_TOO_BIG and not settings.stream:
         octets = yield from KdcRequest(realm, request, settings.config, stream=True)

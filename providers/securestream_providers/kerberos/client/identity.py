@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from securestream.credentials import Credential, CredentialCache, Keytab, Password, find_form
-from securestream.errors import NoCredentials, TargetUnknown, UsageError
+from securestream.errors import ErrorKind, NoAuthorityKnown, NoCredentials, TargetUnknown, UsageError
 from securestream.provider import Effect, TargetName
 from securestream_providers.kerberos.client.keys import KeytabKeys, LongTermKeys, PasswordKeys
 from securestream_providers.kerberos.client.settings import ClientSettings
@@ -25,7 +25,7 @@ def client_name(credential: Password, settings: ClientSettings) -> KerberosName:
     r"""The principal of a password: of ``user@REALM``, of ``REALM\user``, or in the default realm.
 
     Raises:
-        NoCredentials: there is no realm.
+        NoAuthorityKnown: there is no realm.
     """
     default = settings.config.default_realm
     if settings.enterprise:
@@ -47,7 +47,7 @@ def _configured(config: Krb5Config, domain: str) -> str:
 
 def _in_a_realm(name: KerberosName) -> KerberosName:
     if not name.realm:
-        raise NoCredentials(f"{name} has no realm: write {name}@REALM, or set default_realm in krb5.conf")
+        raise NoAuthorityKnown(f"{name} has no realm: write {name}@REALM, or set default_realm in krb5.conf")
     return name
 
 
@@ -62,7 +62,8 @@ def long_term(
     """The principal and the keys of a password or keytab; `None` for other credentials.
 
     Raises:
-        NoCredentials: there is no realm, or no key of that principal.
+        NoAuthorityKnown: there is no realm.
+        NoCredentials: there is no key of that principal.
     """
     form = client_form(credential)
     if isinstance(form, Password):
@@ -103,7 +104,10 @@ def service_name(target: KerberosName | TargetName | str, config: Krb5Config) ->
     except UsageError as problem:
         raise TargetUnknown(f"the target is no name of a service: {problem}") from problem
     if any(_MARSHALLED in part.casefold() for part in name.components):
-        raise TargetUnknown(f"the target {text!r} has marshalled data in its name and is refused; give the plain name")
+        raise TargetUnknown(
+            f"the target {text!r} has marshalled data in its name and is refused; give the plain name",
+            kind=ErrorKind.WRONG_PRINCIPAL,  # no other mechanism is to be tried with it
+        )
     parts = name.components if len(name.components) > 1 else ("host", *name.components)
     if not all(parts):
         raise TargetUnknown(f"the target {text!r} lacks a part; give class/host, such as HTTP/web.example.com")

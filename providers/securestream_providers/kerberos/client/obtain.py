@@ -70,7 +70,7 @@ def obtain(
         NoCredentials: there are no tickets, or no longer valid ones, and nothing to log on with.
         KdcRefused: a KDC says no; each of its kinds says why.
         InvalidToken: a reply is malformed or not what was asked for.
-        NoAuthority: no KDC answers.
+        NoAuthority: no KDC answers; `NoAuthorityKnown` where a password has no realm, or none that has a known KDC.
     """
     server = service_name(target, settings.config)
     session = Session(settings, options)
@@ -217,7 +217,10 @@ def _fresh_tgt(
             "there is no ticket-granting ticket; log on (securestream kinit), or give a Password or Keytab"
         )
     if tgt.end_time <= now:
-        raise NoCredentials(f"the tickets of {tgt.client} have expired; log on again (securestream kinit)")
+        ago = round((now - tgt.end_time).total_seconds())
+        raise NoCredentials(
+            f"the tickets of {tgt.client} have expired, {ago} seconds ago; log on again (securestream kinit)"
+        )
     if tgt.flags & TicketFlags.RENEWABLE and tgt.renew_till is not None and tgt.renew_till > now:
         try:
             tgt = yield from renew(session, tgt)

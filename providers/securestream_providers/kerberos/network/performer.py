@@ -58,7 +58,7 @@ class KdcPerformer(Performer):
         """Ask.
 
         Raises:
-            NoAuthority: no server of the realm is known or answers in time.
+            NoAuthority: no server of the realm is known or answers in time; `NoAuthorityKnown` as `servers_of` says.
         """
         request: KdcRequest = effect
         servers = await servers_of(request)
