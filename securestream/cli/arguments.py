@@ -9,11 +9,13 @@ from typing import NoReturn, TypeVar
 from securestream.cli.addresses import Address
 from securestream.cli.provided import Commands, help_of
 from securestream.errors import UsageError
+from securestream.registry import DEFAULT_PACKAGE
 
 T = TypeVar("T")
 
 LEVELS = ("none", "sign", "encrypt")
 FRAMINGS = ("nns", "raw")
+NTLM_USES = ("never", "no-kdc", "always")
 PASSWORDS = (
     "Passwords come from --password-file FILE (its first line; the file must be its owner's alone), from the variable "
     "SECURESTREAM_PASSWORD, or from a prompt; never from an argument, which every user of the machine can read."
@@ -129,7 +131,10 @@ def reporting(command: argparse.ArgumentParser) -> None:
 def _channel(command: argparse.ArgumentParser) -> None:
     """What both ends of a connection take."""
     command.add_argument(
-        "--package", required=True, metavar="NAME", help="the security package, as `packages` lists it"
+        "--package",
+        default=DEFAULT_PACKAGE,
+        metavar="NAME",
+        help="the security package, as `packages` lists it (default %(default)s: Kerberos, or NTLM by policy)",
     )
     command.add_argument(
         "--level",
@@ -147,7 +152,13 @@ def _channel(command: argparse.ArgumentParser) -> None:
     command.add_argument("--certificate", metavar="FILE", help="own certificate with its chain, PEM (schannel)")
     command.add_argument("--key", metavar="FILE", help="its private key, PEM (if not in the same file)")
     command.add_argument("--password-file", metavar="FILE", help="holds the password, or that of an encrypted --key")
-    group = command.add_argument_group("tickets (kerberos)")
+    command.add_argument(
+        "--ntlm",
+        choices=NTLM_USES,
+        help="whether NTLM may be negotiated (negotiate): never; no-kdc, where Kerberos has no KDC to ask; always, "
+        "whenever Kerberos fails; by default no-kdc for a user without a realm, else never; servers heed never alone",
+    )
+    group = command.add_argument_group("tickets (kerberos, negotiate)")
     group.add_argument("--keytab", metavar="FILE", help="the keys of a service, or of --user, in MIT's format")
     group.add_argument("--ccache", metavar="NAME", help="tickets: FILE:, DIR: or the path of a file")
     group.add_argument("--realm", metavar="REALM", help="of names without one, instead of krb5.conf's default_realm")
@@ -169,7 +180,10 @@ def _serve(command: argparse.ArgumentParser) -> None:
     command.add_argument("address", type=_address, metavar="HOST:PORT", help="port 0 picks one; IPv6 in brackets")
     _channel(command)
     command.add_argument(
-        "--accounts", metavar="FILE", help="the account store, see `accounts`; smbpasswd:FILE reads a Samba file"
+        "--accounts",
+        metavar="FILE",
+        help="the account store for NTLM, see `accounts`; smbpasswd:FILE reads a Samba file; negotiate takes it beside "
+        "--keytab",
     )
     command.add_argument("--ca", metavar="FILE", help="demand client certificates of these authorities, PEM (schannel)")
     action = command.add_mutually_exclusive_group(required=True)

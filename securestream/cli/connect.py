@@ -12,11 +12,12 @@ from securestream.cli.addresses import Address
 from securestream.cli.observe import Observed
 from securestream.cli.report import Report, is_expected
 from securestream.cli.running import run_until_signal
-from securestream.cli.serve import cannot_listen, detail_of, remote_address, tell_ready
+from securestream.cli.serve import cannot_listen, detail_of, negotiation_facts, remote_address, tell_ready
 from securestream.cli.setup import NAME_OF, SENTENCE_OF, check_initiator, client_credential, level_of, package_of
 from securestream.cli.splice import leaves, splice
 from securestream.cli.stdio import StandardStream
 from securestream.errors import UsageError
+from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Role
 from securestream.principal import Principal
 from securestream.provider import Established, SecurityPackage
@@ -84,11 +85,16 @@ class Client:
         peer: Principal = stream.extra(SecurityAttribute.peer)
         level = stream.extra(SecurityAttribute.protection)
         name = str(peer) if peer.is_authenticated else "a server that proved no name"
+        negotiation: Negotiation | None = stream.extra(SecurityAttribute.negotiation, None)
+        if negotiation is not None:
+            self._report.negotiated(negotiation)
         self._report.step(
             f"connected to {name} at {remote_address(stream)}: {SENTENCE_OF[level]}, {detail_of(stream)}",
             peer=str(peer),
+            package=stream.extra(SecurityAttribute.package),
             level=NAME_OF[level],
             detail=detail_of(stream),
+            **negotiation_facts(stream),
         )
         return stream
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 import anyio
 
 from securestream.errors import ErrorKind, SecureStreamError
+from securestream.negotiation import Negotiation
 
 
 def printable(text: str) -> str:
@@ -38,6 +39,20 @@ def sentence_of(error: BaseException) -> str:
     text = message_of(error)
     kind = getattr(error, "kind", None)
     return f"{text} ({kind.sspi})" if isinstance(kind, ErrorKind) else text
+
+
+def negotiation_of(negotiation: Negotiation) -> list[dict[str, Any]]:
+    """What became of each mechanism of a negotiation, as JSON has it."""
+    return [
+        {
+            "mechanism": one.mechanism,
+            "identifier": one.identifier,
+            "verdict": one.verdict.value,
+            "reason": one.reason,
+            "kind": None if one.kind is None else one.kind.name,
+        }
+        for one in negotiation.mechanisms
+    ]
 
 
 class Report:
@@ -77,6 +92,12 @@ class Report:
         if self.verbose:
             self._print(self._err, "step", sentence, facts)
 
+    def negotiated(self, negotiation: Negotiation, prefix: str = "") -> None:
+        """Tell people what became of each mechanism, if they asked; machines find it in the events themselves."""
+        if not self._json:
+            for one in negotiation.mechanisms:
+                self.step(f"{prefix}{one}")
+
     def fail(
         self, error: BaseException, *, event: str = "error", prefix: str = "securestream", **facts: object
     ) -> None:
@@ -84,6 +105,10 @@ class Report:
         sentence = sentence_of(error)
         kind = getattr(error, "kind", None)
         facts |= {"error": type(error).__name__, "message": message_of(error)}
+        negotiation = getattr(error, "negotiation", None)
+        if isinstance(negotiation, Negotiation):
+            facts["negotiation"] = negotiation_of(negotiation)
+            self.negotiated(negotiation)
         if isinstance(kind, ErrorKind):
             facts |= {"kind": kind.name, "sspi": kind.sspi, "hresult": f"{kind.hresult:#010x}"}
         self._print(self._err, event, f"{prefix}: {sentence}", facts)

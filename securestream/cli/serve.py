@@ -13,7 +13,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from securestream.cli.addresses import Address
 from securestream.cli.child import environment, run_child, split_command
 from securestream.cli.observe import Observed
-from securestream.cli.report import Report, is_expected
+from securestream.cli.report import Report, is_expected, negotiation_of
 from securestream.cli.running import run_until_signal
 from securestream.cli.setup import (
     NAME_OF,
@@ -28,6 +28,7 @@ from securestream.cli.splice import CHUNK, leaves, splice
 from securestream.drive import Services
 from securestream.errors import NotAuthorized, UsageError
 from securestream.machine import told_to_peer
+from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Role
 from securestream.principal import Principal
 from securestream.provider import Established, FirstUse, SecurityPackage
@@ -150,16 +151,21 @@ class Server:
         peer: Principal = stream.extra(SecurityAttribute.peer)
         address = remote_address(stream)
         level = stream.extra(SecurityAttribute.protection)
-        name = self._package.info.name
+        package: str = stream.extra(SecurityAttribute.package)
+        negotiation: Negotiation | None = stream.extra(SecurityAttribute.negotiation, None)
+        if negotiation is not None:
+            self._report.negotiated(negotiation, f"{address}: ")
+        by = package if negotiation is None else f"{self._package.info.name}: {package}"
         self._report.say(
             "connection",
-            f"{peer}  {name}  {SENTENCE_OF[level]}  from {address}",
+            f"{peer}  {by}  {SENTENCE_OF[level]}  from {address}",
             peer=str(peer),
-            package=name,
+            package=package,
             level=NAME_OF[level],
             protection=SENTENCE_OF[level],
             detail=detail_of(stream),
             address=address,
+            **negotiation_facts(stream),
         )
         try:
             await self._act(stream, peer, address, NAME_OF[level])
@@ -173,7 +179,7 @@ class Server:
 
     async def _act(self, stream: ByteStream, peer: Principal, address: str, level: str) -> None:
         if self._words is not None:
-            variables = environment(peer, address, self._package.info.name, level)
+            variables = environment(peer, address, stream.extra(SecurityAttribute.package), level)
             await run_child(self._words, stream, variables)
         elif self._asked.forward is not None:
             target: Address = self._asked.forward
@@ -243,4 +249,12 @@ def detail_of(stream: ByteStream) -> str:
         return f"{session.version} with {session.cipher}"
     flags: ContextFlags = stream.extra(SecurityAttribute.flags)
     names = ", ".join(flag.name.lower().replace("_", " ") for flag in flags if flag.name)
-    return f"{stream.extra(SecurityAttribute.package)} with {names or 'no flags'}"
+    package: str = stream.extra(SecurityAttribute.package)
+    negotiated = "" if stream.extra(SecurityAttribute.negotiation, None) is None else ", negotiated,"
+    return f"{package}{negotiated} with {names or 'no flags'}"
+
+
+def negotiation_facts(stream: ByteStream) -> dict[str, Any]:
+    """What became of each mechanism, for machines; nothing where the package was not negotiated."""
+    negotiation: Negotiation | None = stream.extra(SecurityAttribute.negotiation, None)
+    return {} if negotiation is None else {"negotiation": negotiation_of(negotiation)}

@@ -9,12 +9,20 @@ from typing import Any
 
 from securestream.ambient import system_options
 from securestream.cli.passwords import read_password
-from securestream.credentials import Accounts, Certificate, Credential, CredentialCache, Keytab, Password
+from securestream.credentials import (
+    Accounts,
+    Certificate,
+    Credential,
+    CredentialCache,
+    Credentials,
+    Keytab,
+    Password,
+)
 from securestream.drive import respond_blocking
 from securestream.errors import UsageError
 from securestream.machine import HandshakeMachine
 from securestream.options import Protection, Role
-from securestream.provider import Capability, SecurityPackage, Unusable
+from securestream.provider import Capability, Negotiating, SecurityPackage, Unusable
 from securestream.redaction import Secret
 from securestream.registry import Registry
 
@@ -37,10 +45,31 @@ def is_record_package(package: SecurityPackage) -> bool:
 def package_of(asked: Namespace, role: Role, registry: Registry | None = None) -> SecurityPackage:
     """The package that was asked for, with the arguments that the command line has for it.
 
+    Where it negotiates, each of its mechanisms gets those that it takes.
+
     Raises:
-        UsageError: there is no such package, or it does not take one of the arguments.
+        UsageError: there is no such package, or nothing takes one of the arguments.
     """
     package = (Registry.installed() if registry is None else registry)[asked.package]
+    if is_record_package(package):
+        _check_record_arguments(asked)
+    elif asked.framing == "raw":
+        raise UsageError(f"tokens of {package.info.name} need --framing nns: nothing on a raw wire says where one ends")
+    arguments = _arguments(asked, role)
+    configured, taken = _configured(package, arguments)
+    if isinstance(package, Negotiating):
+        mechanisms = [_configured(mechanism, arguments) for mechanism in package.mechanisms]
+        taken = taken.union(*(own for _, own in mechanisms))
+        if isinstance(configured, Negotiating):
+            configured = configured.with_mechanisms(*(mechanism for mechanism, _ in mechanisms))
+    for name, (option, _) in arguments.items():
+        if name not in taken:
+            raise UsageError(f"{option} means nothing to {package.info.name}: leave it out")
+    return configured
+
+
+def _arguments(asked: Namespace, role: Role) -> dict[str, tuple[str, Any]]:
+    """What was said of packages: the name of an argument, the option that says it, and its value."""
     arguments: dict[str, tuple[str, Any]] = {}
     if asked.ca is not None:
         arguments["trust"] = ("--ca", asked.ca)
@@ -54,19 +83,22 @@ def package_of(asked: Namespace, role: Role, registry: Registry | None = None) -
         arguments["realm"] = ("--realm", asked.realm)
     if asked.kdc:
         arguments["kdc"] = ("--kdc", tuple(asked.kdc))
-    if is_record_package(package):
-        _check_record_arguments(asked)
-    elif asked.framing == "raw":
-        raise UsageError(f"tokens of {package.info.name} need --framing nns: nothing on a raw wire says where one ends")
-    if not arguments:
-        return package
-    # A package announces a factory without arguments; what configures its mechanism are arguments of its class.
+    if asked.ntlm is not None:
+        arguments["ntlm"] = ("--ntlm", asked.ntlm)
+    return arguments
+
+
+def _configured(
+    package: SecurityPackage, arguments: dict[str, tuple[str, Any]]
+) -> tuple[SecurityPackage, frozenset[str]]:
+    """`package` with those of `arguments` that it takes, and their names.
+
+    A package announces a factory without arguments; what configures its mechanism are arguments of its class.
+    """
     factory: Callable[..., SecurityPackage] = type(package)
     known = inspect.signature(factory).parameters
-    for name, (option, _) in arguments.items():
-        if name not in known:
-            raise UsageError(f"{option} means nothing to {package.info.name}: leave it out")
-    return factory(**{name: value for name, (_, value) in arguments.items()})
+    taken = {name: value for name, (_, value) in arguments.items() if name in known}
+    return (factory(**taken) if taken else package), frozenset(taken)
 
 
 def _check_record_arguments(asked: Namespace) -> None:
@@ -81,24 +113,37 @@ def level_of(asked: Namespace) -> Protection:
     return LEVEL_OF[asked.level]
 
 
-def server_credential(asked: Namespace) -> Credential | None:
+def server_credential(asked: Namespace, package: SecurityPackage) -> Credential | None:
     """The account store, the keytab, the tickets or the certificate with which a server verifies or proves.
 
-    Raises:
-        UsageError: several were given, or what was given is not there.
-    """
-    _check_one(asked, "accounts", "certificate", "keytab", "ccache", why="a listener runs one package")
-    if asked.accounts is not None:
-        if asked.accounts.startswith(SMBPASSWD):
-            return Accounts.smbpasswd(asked.accounts.removeprefix(SMBPASSWD))
-        from securestream.cli.accounts import open_store
+    A package that negotiates takes accounts beside a keytab or tickets.
 
-        return Accounts(open_store(asked.accounts))
+    Raises:
+        UsageError: several were given of which one is of no use, or what was given is not there.
+    """
+    if isinstance(package, Negotiating):
+        _check_one(asked, "accounts", "certificate", why="nothing that is negotiated uses a certificate")
+        _check_one(asked, "certificate", "keytab", "ccache", why="each says by itself who you are")
+    else:
+        _check_one(asked, "accounts", "certificate", "keytab", "ccache", why="a listener runs one package")
+    forms: list[Credential] = []
     if asked.keytab is not None:
-        return Keytab(asked.keytab)
+        forms.append(Keytab(asked.keytab))
     if asked.ccache is not None:
-        return CredentialCache(asked.ccache)
-    return _certificate(asked)
+        forms.append(CredentialCache(asked.ccache))
+    if asked.accounts is not None:
+        forms.append(_accounts(asked.accounts))
+    if not forms:
+        return _certificate(asked)
+    return forms[0] if len(forms) == 1 else Credentials(*forms)
+
+
+def _accounts(place: str) -> Accounts:
+    if place.startswith(SMBPASSWD):
+        return Accounts.smbpasswd(place.removeprefix(SMBPASSWD))
+    from securestream.cli.accounts import open_store
+
+    return Accounts(open_store(place))
 
 
 def served_credential(asked: Namespace, package: SecurityPackage) -> Credential | None:
@@ -107,7 +152,7 @@ def served_credential(asked: Namespace, package: SecurityPackage) -> Credential 
     Raises:
         UsageError: as for `server_credential`.
     """
-    credential = server_credential(asked)
+    credential = server_credential(asked, package)
     if credential is None and all(package.usable(one, Role.ACCEPTOR) is None for one in (None, Keytab())):
         return Keytab()
     return credential

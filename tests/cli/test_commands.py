@@ -54,6 +54,16 @@ CONNECT = ("connect", "127.0.0.1:1", "--package")
         ((*ANYWHERE, "schannel", "--exec", "prog"), "clients that prove who they are"),
         ((*ANYWHERE, "schannel", "--forward", "127.0.0.1:1", "--ca", "CA"), "--allow PRINCIPAL"),
         (("serve", "files.example:0", "--package", "ntlm", "--exec", "p", "--accounts", "STORE"), "--allow PRINCIPAL"),
+        ((*SERVE, "negotiate", "--echo", "--accounts", "STORE", "--ca", "x"), "--ca means nothing to Negotiate"),
+        ((*SERVE, "negotiate", "--echo", "--accounts", "STORE", "--certificate", "c"), "not both"),
+        ((*SERVE, "negotiate", "--echo", "--keytab", "k", "--certificate", "c"), "not both"),
+        ((*SERVE, "negotiate", "--echo", "--keytab", "k", "--ccache", "c"), "not both"),
+        ((*SERVE, "negotiate", "--echo", "--accounts", "/nonexistent/store"), "no account store /nonexistent/store"),
+        ((*SERVE, "negotiate", "--echo", "--accounts", "STORE", "--ntlm", "never"), "(--keytab FILE or --ccache NAME)"),
+        ((*SERVE, "negotiate", "--echo", "--accounts", "STORE", "--framing", "raw"), "--framing nns"),
+        ((*SERVE, "ntlm", "--echo", "--accounts", "STORE", "--ntlm", "always"), "--ntlm means nothing to NTLM"),
+        ((*CONNECT, "negotiate", "--certificate", "CA", "--key", "CA"), "Negotiate cannot connect so: "),
+        ((*CONNECT, "kerberos", "--ntlm", "never"), "--ntlm means nothing to Kerberos"),
         ((*CONNECT, "ntlm"), "(--user NAME)"),
         ((*CONNECT, "ntlm", "--user", "alice", "--certificate", "c"), "not both"),
         ((*CONNECT, "ntlm", "--user", "alice", "--ccache", "c"), "--user or --ccache, not both"),
@@ -104,7 +114,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(
         (*SERVE, "ntlm", "--echo", "--max-connections", "0"),
         (*SERVE, "ntlm", "--echo", "--level", "some"),
         ("serve", "9000", "--package", "ntlm", "--echo"),
-        ("serve", "127.0.0.1:1", "--echo"),
+        ("serve", "127.0.0.1:1", "--echo", "--ntlm", "sometimes"),
         (*CONNECT, "ntlm", "--handshake-timeout", "nan"),
         (*CONNECT, "kerberos", "--realm", "R", "--kdc", ""),
         (*CONNECT, "kerberos", "--realm", "R", "--kdc", "tcp/"),
@@ -189,8 +199,11 @@ def test_packages_are_found_by_their_entry_points(installed: None, capsys: pytes
     assert listed["NTLM"]["oids"] == ["1.3.6.1.4.1.311.2.2.10"]
     assert listed["NTLM"]["rpc_id"] == 10
     assert listed["Schannel"]["rpc_id"] == 14
+    assert listed["Negotiate"]["mechanisms"] == ["Kerberos", "NTLM"]
     assert main(["packages"]) == 0
-    assert "NTLM: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "NTLM: " in told
+    assert "    negotiates     Kerberos, NTLM\n" in told
 
 
 def test_accounts_are_added_listed_changed_and_removed(

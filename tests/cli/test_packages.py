@@ -39,6 +39,7 @@ def test_machines_get_the_same_as_json() -> None:
             "rpc_id": 99,
             "negoex_scheme": None,
             "max_token": 100,
+            "mechanisms": [],
         }
     ]
 
