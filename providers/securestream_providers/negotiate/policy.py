@@ -22,14 +22,13 @@ FALLBACK: Final = frozenset(
         ErrorKind.NO_CREDENTIALS,
         ErrorKind.UNKNOWN_CREDENTIALS,
         ErrorKind.TARGET_UNKNOWN,
-        ErrorKind.WRONG_PRINCIPAL,
         ErrorKind.TIME_SKEW,
         ErrorKind.CONTEXT_EXPIRED,
         ErrorKind.UNSUPPORTED,
     )
 )
 """The kinds of error after which an initiator goes on to its next mechanism. Any other ends the negotiation: a wrong
-password is not tried on the server when a KDC has refused it."""
+password is not tried on the server when a KDC has refused it, nor is a name that no mechanism may be asked for."""
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -120,10 +119,15 @@ def _excused(mechanism: Mechanism, failures: dict[Mechanism, HandshakeError | No
 
 
 def _names_no_realm(credential: Credential | None) -> bool:
-    """Whether a credential is nothing but passwords (or their hashes) of users without a realm."""
+    r"""Whether a credential is nothing but passwords (or their hashes) of users without a realm.
+
+    ``DOMAIN\user`` names none, ``domain.example\user`` does: that is a realm, as DNS writes it.
+    """
     forms = credential.forms if isinstance(credential, Credentials) else (credential,)
     return bool(forms) and all(
-        isinstance(form, NtHash | Anonymous) or (isinstance(form, Password) and "@" not in form.user) for form in forms
+        isinstance(form, NtHash | Anonymous)
+        or (isinstance(form, Password) and "@" not in form.user and "." not in form.domain)
+        for form in forms
     )
 
 
