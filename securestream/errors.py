@@ -73,6 +73,9 @@ class SecureStreamError(Exception):
     The message says what to do next and never holds a secret: no password, hash, key or token.
     """
 
+    negotiation: Negotiation | None = None
+    """What became of each mechanism, where one was negotiated before the handshake failed."""
+
 
 class UsageError(SecureStreamError):
     """A call made in the wrong state or with arguments that cannot work; the caller's own mistake."""

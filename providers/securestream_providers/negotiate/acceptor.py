@@ -14,6 +14,7 @@ from securestream.errors import (
     InvalidToken,
     NoCommonMechanism,
     PeerRefused,
+    SecureStreamError,
 )
 from securestream.machine import Step
 from securestream.nested import Nested
@@ -59,6 +60,16 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
     """
     options = replace(options, flags=options.flags | ContextFlags.INTEGRITY)
     journal = Journal(Role.ACCEPTOR)
+    try:
+        return (yield from _accept(policy, credential, options, journal))
+    except SecureStreamError as error:
+        if error.negotiation is None:
+            error.negotiation = journal.report()
+        raise
+
+
+def _accept(policy: Policy, credential: Credential | None, options: Options, journal: Journal) -> Handshake:
+    """Let every mechanism begin, and choose by the first token."""
     with ExitStack() as running:
         ready: list[_Ready] = []
         for mechanism in policy.candidates:
@@ -228,6 +239,10 @@ class _Negotiation:
         failure.token = NegTokenResp(NegState.REJECT, self._supported, failure.token).encode()
 
     def _nothing_left(self) -> NoCommonMechanism:
+        names = {canonical(oid) for oid in self._offered}
+        for one in self._ready:
+            if not names & one.mechanism.names:
+                self._journal.passed_over(one.mechanism, "the initiator did not offer it")
         return self._journal.nothing_left(NegTokenResp(NegState.REJECT).encode())
 
 

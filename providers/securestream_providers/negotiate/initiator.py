@@ -13,6 +13,7 @@ from securestream.errors import (
     InvalidToken,
     NoCommonMechanism,
     PeerRefused,
+    SecureStreamError,
 )
 from securestream.machine import Step
 from securestream.nested import Nested
@@ -68,6 +69,17 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
     # a mechListMIC needs integrity at every level (SECURITY: Negotiate)
     options = replace(options, flags=options.flags | ContextFlags.INTEGRITY)
     asked = _Asked(policy, credential, target, options, Journal(Role.INITIATOR))
+    try:
+        return (yield from _initiate(asked))
+    except SecureStreamError as error:
+        if error.negotiation is None:
+            error.negotiation = asked.journal.report()
+        raise
+
+
+def _initiate(asked: _Asked) -> Handshake:
+    """Find the first mechanism that can begin, and negotiate with it in front."""
+    policy, credential = asked.policy, asked.credential
     if policy.server_first:
         # a NegTokenInit2, which without hints has the other form; all it says is a hint, which anybody can forge
         unframe((yield from Exchange()))
@@ -92,7 +104,13 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
                 asked.journal.passed_over(mechanism, str(failure), failure)
                 continue
             offered = (mechanism, *_further(asked, mechanism, failures))
-            return (yield from _Negotiation(asked, offered).run(inner, step))
+            try:
+                return (yield from _Negotiation(asked, offered).run(inner, step))
+            except PeerRefused as refusal:
+                if refusal.kind is ErrorKind.NO_COMMON_MECHANISM and (reasons := asked.journal.not_offered()):
+                    told = f"{refusal}; not offered: {reasons}"
+                    raise PeerRefused(told, kind=refusal.kind, code=refusal.code) from refusal
+                raise
     raise asked.journal.nothing_left()
 
 

@@ -63,6 +63,11 @@ class Journal:
             else:
                 yield entry
 
+    def not_offered(self) -> str:
+        """Why mechanisms of this end were not offered; empty where all were."""
+        passed = (one for one in self._entries.values() if one.verdict is Verdict.PASSED_OVER)
+        return "; ".join(f"{one.mechanism}: {one.reason}" for one in passed)
+
     def nothing_left(self, token: bytes | None = None) -> NoCommonMechanism:
         """The error where no mechanism is left, with every reason; to be raised."""
         report = self.report()
