@@ -31,6 +31,7 @@ from typing import (
 from securestream.credentials import Credential
 from securestream.errors import ContextExpired, Unsupported
 from securestream.fork import discard_in_child
+from securestream.inspection import Inspection, Node
 from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Options, Role
 from securestream.principal import Principal
@@ -480,6 +481,20 @@ class TokenDescriber(Protocol):
 
     def describe_token(self, token: bytes) -> str:
         """One readable line on a token, malformed ones included; it shows no secret and raises nothing."""
+        ...
+
+
+@runtime_checkable
+class TokenInspector(Protocol):
+    """What a package offers beside `SecurityPackage` when it can show all that its tokens say."""
+
+    def inspect_token(self, token: bytes, inspection: Inspection) -> Node | None:
+        """The tree of a token, malformed ones included, or `None` where it is no token of this package.
+
+        Args:
+            token: the octets; a token of its handshake, or one that protects a message.
+            inspection: the keys to try, and who reads the tokens inside of this one.
+        """
         ...
 
 

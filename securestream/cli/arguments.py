@@ -91,6 +91,7 @@ def parser(word: str | None = None, provided: Commands | None = None) -> argpars
     _serve(commands.add_parser("serve", help="accept secure connections", epilog=PASSWORDS, allow_abbrev=False))
     _connect(commands.add_parser("connect", help="open a secure connection", epilog=PASSWORDS, allow_abbrev=False))
     _accounts(commands.add_parser("accounts", help="keep a store of accounts", epilog=PASSWORDS, allow_abbrev=False))
+    _inspect(commands.add_parser("inspect", help="show what handshake tokens say", allow_abbrev=False))
     if word not in commands.choices:
         _provided(commands, Commands.installed() if provided is None else provided, word)
     return top
@@ -257,3 +258,29 @@ def _accounts(command: argparse.ArgumentParser) -> None:
             action.add_argument("--replace", action="store_true", help="give an account that exists a new password")
         if name == "list":
             action.add_argument("--json", action="store_true", help="print a JSON array")
+
+
+def _inspect(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Show tokens as a tree: NTLM, SPNEGO, NEGOEX, Kerberos, in NegotiateStream frames or without, TLS records, "
+        "and any ASN.1. Several tokens of one conversation, in their order and with an empty line between them, are "
+        "read together: what one tells opens the next. The octets come from --file or standard input, where "
+        "hexadecimal digits and base64 are known by themselves."
+    )
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--hex", nargs="?", const="", metavar="TEXT", help="hexadecimal digits; every user of the machine can read TEXT"
+    )
+    form.add_argument(
+        "--base64", nargs="?", const="", metavar="TEXT", help="base64, alone or behind 'Negotiate' as in an HTTP header"
+    )
+    command.add_argument("--file", metavar="FILE", help="where the token is, instead of standard input")
+    command.add_argument("--keytab", metavar="FILE", help="keys that open tickets, in MIT's format (kerberos)")
+    command.add_argument(
+        "--key-file",
+        metavar="FILE",
+        help="keys, one a line: nt HEX (an NT hash), session HEX, 18 HEX (by encryption type); its owner's file alone",
+    )
+    command.add_argument("--show-secrets", action="store_true", help="show the keys and data that were decrypted, too")
+    command.add_argument("--whole", action="store_true", help="show long octets to their end")
+    command.add_argument("--json", action="store_true", help="print a JSON array of trees")

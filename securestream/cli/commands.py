@@ -70,6 +70,10 @@ def _dispatch(asked: Namespace, report: Report) -> int:
         from securestream.cli.accounts import manage_accounts
 
         return manage_accounts(asked)
+    if asked.command == "inspect":
+        from securestream.cli.inspect import inspect
+
+        return inspect(asked)
     if asked.command == "serve":
         from securestream.cli.serve import serve
 

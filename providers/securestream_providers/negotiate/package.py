@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from securestream.credentials import Credential
+from securestream.inspection import Inspection, Node
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
 from securestream_providers.negotiate import acceptor, initiator
@@ -97,3 +98,9 @@ class Negotiate(Policy):
     def describe_token(self, token: bytes) -> str:
         """One readable line on a token, with that of the mechanism inside; nothing that proves or seals."""
         return describe(self.mechanisms, token)
+
+    def inspect_token(self, token: bytes, inspection: Inspection) -> Node | None:
+        """The tree of a token; see `inspect.inspect`."""
+        from securestream_providers.negotiate.inspect import inspect  # only who looks at tokens needs it
+
+        return inspect(token, inspection)

@@ -16,6 +16,7 @@ from securestream.credentials import (
     Password,
     find_form,
 )
+from securestream.inspection import Inspection, Node
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, TargetName, Unusable
 from securestream_providers.ntlm import acceptor, initiator
@@ -127,3 +128,9 @@ class Ntlm(Policy):
     def describe_token(self, token: bytes) -> str:
         """One readable line on a token: its kind, flags and names; nothing that proves or seals."""
         return describe(token)
+
+    def inspect_token(self, token: bytes, inspection: Inspection) -> Node | None:
+        """The tree of a token; see `inspect.inspect`."""
+        from securestream_providers.ntlm.inspect import inspect  # only who looks at tokens needs it
+
+        return inspect(token, inspection)
