@@ -19,7 +19,7 @@ from securestream.cli.report import printable
 from securestream.cli.tokens import describe_records, describe_token
 from securestream.errors import SecureStreamError
 from securestream.provider import SecurityPackage
-from securestream.registry import Registry
+from securestream.registry import DEFAULT_PACKAGE, Registry
 
 BACKENDS = ("asyncio", "trio")
 ARROWS = {CLIENT: "client -> server", SERVER: "server -> client"}
@@ -84,6 +84,8 @@ class Demonstration:
         self._show(scene, plaintext, honest)
         for title, flip in _flips(scene, honest, len(plaintext)):
             yield from self._tamper(title, flip, ends)
+        for target in () if scene.targets is None else scene.targets(honest.units):
+            yield from self._tamper(target.title, target.flip, ends, target.refused_as)
         for leg, messages in asked.items():
             for title, message_flip in _message_flips(leg, messages):
                 yield from self._tamper_leg(title, leg, message_flip, ends)
@@ -101,6 +103,9 @@ class Demonstration:
         connection = outcome.server.get("connection", {})
         print(f"   the server saw    {connection.get('peer')} from {connection.get('address')}")
         print(f"   the channel is    {connection.get('protection')}, by {connection.get('detail')}")
+        for one in outcome.considered:
+            why = f": {one.get('reason')}" if one.get("reason") else ""
+            print(f"   negotiated        {one.get('mechanism')}: {one.get('verdict')}{printable(why)}")
         if outcome.status != 0:
             yield f"the client ended with status {outcome.status}"
         if connection.get("peer") != scene.peer:
@@ -143,14 +148,21 @@ class Demonstration:
             return describe_records(unit.octets)
         return describe_token(self._package, unit.payload) if unit.kind == TOKEN else "a frame without a token"
 
-    def _tamper(self, title: str, flip: Flip, ends: Ends) -> Iterator[str]:
+    def _tamper(self, title: str, flip: Flip, ends: Ends, refused_as: str | None = None) -> Iterator[str]:
         plaintext = _plaintext()
         outcome = ends.exchange(plaintext, None if self._sabotage == "blind" else flip)
         if not outcome.altered and self._sabotage is None:
             yield f"one octet flipped in {title}: the relay found nothing to flip"
             return
         refused = _refusals(outcome)
-        yield from self._verdict(title, _accepted(title, flip, outcome, plaintext, set(refused)), refused)
+        wrong = _accepted(title, flip, outcome, plaintext, set(refused))
+        if (
+            wrong is None
+            and refused_as is not None
+            and not any(told.startswith(refused_as) for told in refused.values())
+        ):
+            wrong = f"no end refused it as {refused_as}: {refused}"
+        yield from self._verdict(title, wrong, refused)
 
     def _tamper_leg(self, title: str, leg: Leg, flip: MessageFlip, ends: Ends) -> Iterator[str]:
         plaintext = _plaintext()
@@ -238,6 +250,11 @@ def _let_in(outcome: Outcome, plaintext: bytes, refused: set[str], *, final: boo
     return None if refused else "no end refused it on its own account"
 
 
+def _in_order(registry: Registry) -> list[str]:
+    """All packages, first the one that a program gets without asking."""
+    return sorted(registry, key=lambda name: (name != DEFAULT_PACKAGE, name))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run everything that was asked for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="securestream-demo", description=__doc__)
@@ -253,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     problems: list[str] = []
     played = altered = 0
-    for name in asked.package or list(registry):
+    for name in asked.package or _in_order(registry):
         scenarios = scenarios_of(name)
         if not scenarios:
             print(f"\n== {name}: not demonstrated, since this program has no scenario for it")

@@ -8,7 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any, Self
@@ -121,6 +121,7 @@ class Outcome:
         status: the client's exit status.
         client: the client's error, as it logs it, or `None`.
         server: the server's events on this connection, by name.
+        considered: what became of each mechanism, as the client tells with ``--verbose`` where several are negotiated.
     """
 
     units: list[Unit]
@@ -129,6 +130,7 @@ class Outcome:
     status: int
     client: dict[str, Any] | None
     server: dict[str, dict[str, Any]]
+    considered: tuple[dict[str, Any], ...] = ()
 
     def of(self, sender: str) -> bytes:
         """All octets of that end."""
@@ -214,6 +216,7 @@ class Ends:
             status=done.returncode,
             client=_last_error(done.stderr),
             server=self._server_events(),
+            considered=_considered(done.stderr),
         )
 
     def _server_events(self) -> dict[str, dict[str, Any]]:
@@ -226,13 +229,18 @@ class Ends:
 
 
 def _last_error(log: bytes) -> dict[str, Any] | None:
-    errors: list[dict[str, Any]] = []
+    errors = [event for event in _events(log) if event.get("event") == "error"]
+    return errors[-1] if errors else None
+
+
+def _considered(log: bytes) -> tuple[dict[str, Any], ...]:
+    return next((tuple(event["negotiation"]) for event in _events(log) if "negotiation" in event), ())
+
+
+def _events(log: bytes) -> Iterator[dict[str, Any]]:
     for line in log.splitlines():
         try:
-            value = json.loads(line)
+            yield json.loads(line)
         except ValueError:
             # A traceback: the exit status tells of it, and its last line is worth showing.
-            value = {"event": "error", "error": "Bug", "message": line.decode(errors="replace")}
-        if value.get("event") == "error":
-            errors.append(value)
-    return errors[-1] if errors else None
+            yield {"event": "error", "error": "Bug", "message": line.decode(errors="replace")}

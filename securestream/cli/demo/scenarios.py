@@ -16,7 +16,23 @@ from typing import TypeAlias
 
 from securestream.cli.demo.certificates import Authority
 from securestream.cli.demo.legs import Leg
+from securestream.cli.demo.wire import Flip, Unit
 from securestream.services.nt_hash import nt_hash
+
+
+@dataclass(frozen=True)
+class Target:
+    """One octet that is altered on purpose, beside those that are chosen at random.
+
+    Args:
+        title: where it stands; with "handshake" in it if it stands there.
+        flip: which one.
+        refused_as: the error by which an end must refuse it.
+    """
+
+    title: str
+    flip: Flip
+    refused_as: str
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,7 @@ class Scene:
         hidden: what else must not appear in the wire, by what it is called.
         legs: what the ends ask of third parties.
         covered: the positions in a token of octets that the mechanism protects; `None`: it protects them all.
+        targets: what else to alter, by what passed in an honest exchange.
     """
 
     title: str
@@ -46,6 +63,7 @@ class Scene:
     hidden: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
     legs: tuple[Leg, ...] = ()
     covered: Callable[[bytes], Sequence[int]] | None = None
+    targets: Callable[[Sequence[Unit]], Sequence[Target]] | None = None
 
     def secrets(self) -> dict[str, bytes]:
         """What must not appear in the wire, beside the plaintext."""

@@ -1,0 +1,1 @@
+"""What Negotiate brings to the demonstration."""
