@@ -213,8 +213,7 @@ class _Negotiation:
                 raise InvalidToken("the acceptor calls the negotiation complete before the mechanism is")
             reply = yield from Exchange(_incomplete(step.token))
             message = _read(reply)
-        if message.response_token and not _repeats(message):
-            raise InvalidToken("the acceptor sent a token after the mechanism was complete")
+        _check_over(message)
         return (yield from self._finish(inner, step, message))
 
     def _finish(self, inner: Nested, step: Step, message: NegTokenResp | None) -> Handshake:
@@ -228,37 +227,26 @@ class _Negotiation:
         outcome = inner.established
         demanded = self._demanded and not (self._chosen.is_negoex and self._chosen is self._offered[0])
         protection = ListProtection(self._list, outcome, demanded=demanded)
-        token = step.token
-        while True:
-            if message is not None:
-                if message.neg_state is NegState.REJECT:
-                    raise (yield from self._refused(inner, message))
-                if (mic := mic_of(message)) is not None:
-                    protection.check(mic)
-                elif protection.sent and protection.needed:
-                    raise protection.missing()
-                if token is None and self._is_over(message, protection):
-                    return self._established(outcome, protection, protection.make(), message)
-                if message.neg_state is NegState.ACCEPT_COMPLETED:
-                    raise InvalidToken("the acceptor calls the negotiation complete before it has our last token")
-            state = NegState.ACCEPT_INCOMPLETE
-            if token is None:
-                protection.needed = True  # the acceptor is not complete, and only a MIC can be what it waits for
-            answer = NegTokenResp(state, response_token=token, mech_list_mic=protection.make())
-            reply = yield from Exchange(answer.encode())
-            token = None
-            message = _read(reply, complete=True)
-            if message.response_token and not _repeats(message):
-                raise InvalidToken("the acceptor sent a token after the mechanism was complete")
+        if step.token is not None:
+            if message is not None and message.neg_state is NegState.ACCEPT_COMPLETED:
+                raise InvalidToken("the acceptor calls the negotiation complete before it has our last token")
+            last = NegTokenResp(NegState.ACCEPT_INCOMPLETE, response_token=step.token, mech_list_mic=protection.make())
+            message = _read((yield from Exchange(last.encode())), complete=True)
+            if message.neg_state is NegState.REJECT:
+                raise (yield from self._refused(inner, message))
+            _check_over(message)
+        return self._conclude(outcome, protection, message or NegTokenResp())
 
-    def _is_over(self, message: NegTokenResp, protection: ListProtection) -> bool:
-        """Whether nothing more is awaited from the acceptor."""
-        if protection.needed and not protection.verified:
-            if message.neg_state is NegState.ACCEPT_COMPLETED:
-                raise protection.missing()
-            return False
-        # a state that is left out says nothing: the mechanism is complete, so is the negotiation (RFC 4178 4.2.2)
-        return protection.verified or message.neg_state in (NegState.ACCEPT_COMPLETED, None)
+    def _conclude(self, outcome: Established, protection: ListProtection, message: NegTokenResp) -> Established:
+        """Take the acceptor's last message, whose MIC is due if one is needed at all (RFC 4178 5)."""
+        mic = mic_of(message)
+        if mic is not None:
+            protection.check(mic)
+        elif protection.needed:
+            raise protection.missing()
+        elif message.neg_state not in (NegState.ACCEPT_COMPLETED, None):  # a state left out says nothing (4.2.2)
+            raise InvalidToken("the acceptor does not call the negotiation complete, and nothing more is due to it")
+        return self._established(outcome, protection, protection.make(), message)
 
     def _established(
         self, outcome: Established, protection: ListProtection, mic: bytes | None, message: NegTokenResp
@@ -310,6 +298,7 @@ def _read(reply: bytes, *, complete: bool = False) -> NegTokenResp:
     return NegTokenResp() if complete and not reply else read_response(reply, "acceptor")
 
 
-def _repeats(message: NegTokenResp) -> bool:
-    """Whether the token is but a copy of the MIC."""
-    return message.response_token == message.mech_list_mic
+def _check_over(message: NegTokenResp) -> None:
+    """Nothing of the mechanism comes after it is complete, but for a copy of the MIC."""
+    if message.response_token and message.response_token != message.mech_list_mic:
+        raise InvalidToken("the acceptor sent a token after the mechanism was complete")
