@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from securestream.negotiation import Verdict as Verdict
     from securestream.options import BindingPolicy as BindingPolicy
     from securestream.options import ContextFlags as ContextFlags
+    from securestream.options import ImpersonationLevel as ImpersonationLevel
     from securestream.options import Limits as Limits
     from securestream.options import Options as Options
     from securestream.options import Protection as Protection
@@ -101,7 +102,7 @@ _NAMES = {
     ),
     "machine": "HandshakeMachine Step",
     "negotiation": "Consideration Negotiation Verdict",
-    "options": "BindingPolicy ContextFlags Limits Options Protection Role",
+    "options": "BindingPolicy ContextFlags ImpersonationLevel Limits Options Protection Role",
     "principal": "NameType Principal",
     "provider": (
         "Capability ContextImporter Established PackageInfo SecurityContext SecurityPackage TargetName TokenDescriber"

@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 
 from securestream.channel_bindings import ChannelBindings
-from securestream.options import BindingPolicy, ContextFlags, Limits, Options, Protection
+from securestream.options import BindingPolicy, ContextFlags, ImpersonationLevel, Limits, Options, Protection
 
 
 def system_clock() -> datetime:
@@ -25,6 +25,7 @@ def system_options(
     flags: ContextFlags = ContextFlags.MUTUAL,
     channel_bindings: ChannelBindings | None = None,
     binding_policy: BindingPolicy = BindingPolicy.WHEN_ADVERTISED,
+    impersonation: ImpersonationLevel = ImpersonationLevel.IDENTIFICATION,
     limits: Limits | None = None,
     max_skew: timedelta = timedelta(minutes=5),
     source: str = "",
@@ -37,6 +38,7 @@ def system_options(
         flags=flags,
         channel_bindings=channel_bindings,
         binding_policy=binding_policy,
+        impersonation=impersonation,
         limits=Limits() if limits is None else limits,
         max_skew=max_skew,
         source=source,

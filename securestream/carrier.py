@@ -44,7 +44,7 @@ from securestream.errors import (
 )
 from securestream.framing.base import EndOfInput, ErrorFrame, FrameEvent, Framing, Mode, TokenFrame, TokenKind
 from securestream.machine import HandshakeMachine, State, Step, clear_frames, told_to_peer
-from securestream.options import ContextFlags, Limits, Options, Protection, Role, required_flags
+from securestream.options import ContextFlags, ImpersonationLevel, Limits, Options, Protection, Role, required_flags
 from securestream.provider import (
     Capability,
     Established,
@@ -231,7 +231,8 @@ class CarrierHandshake:
 
 
 def check_quality(established: Established, options: Options) -> None:
-    """Refuse an outcome that protects less than `options.protection` (SECURITY: what was asked is what runs).
+    """Refuse an outcome that protects less than `options.protection` (SECURITY: what was asked is what runs), and as an
+    acceptor one that lets this end act as the peer less than `options.impersonation` demands.
 
     More than was asked is fine: .NET's client may be stronger than its server.
 
@@ -239,13 +240,32 @@ def check_quality(established: Established, options: Options) -> None:
         QualityNotMet: names what is missing.
     """
     if not isinstance(established.result, SecurityContext):
-        return  # TLS: its records are always encrypted and authenticated
+        return  # TLS: its records are always encrypted and authenticated, and nobody acts as the peer
+    _check_impersonation(established.result, options.impersonation)
     missing = required_flags(options.protection) & ~established.result.flags
     if missing:
         raise QualityNotMet(
             f"{options.protection.name} was asked for, but the established context lacks "
             f"{', '.join(str(flag.name) for flag in missing)}: let the peer ask for the same protection"
         )
+
+
+def _check_impersonation(context: SecurityContext, demanded: ImpersonationLevel) -> None:
+    if context.role is Role.ACCEPTOR and (allowed := impersonation_of(context)) < demanded:
+        raise QualityNotMet(
+            f"the impersonation level {demanded.name} is demanded, but the client allows {allowed.name}: let it "
+            "allow that level, or demand less"
+        )
+
+
+def impersonation_of(context: SecurityContext) -> ImpersonationLevel:
+    """How far the acceptor of `context` may act as its initiator, as .NET reads it from the flags."""
+    flags = context.flags
+    if ContextFlags.DELEGATE in flags:
+        return ImpersonationLevel.DELEGATION
+    if flags & (ContextFlags.IDENTIFY | ContextFlags.ANONYMOUS):  # nobody can be an anonymous client
+        return ImpersonationLevel.IDENTIFICATION
+    return ImpersonationLevel.IMPERSONATION
 
 
 def protection_of(established: Established) -> Protection:

@@ -38,6 +38,17 @@ class Protection(IntEnum):
     ENCRYPT_AND_SIGN = 2
 
 
+class ImpersonationLevel(IntEnum):
+    """How far a server may act as its client: SSPI's SECURITY_IMPERSONATION_LEVEL, .NET's TokenImpersonationLevel."""
+
+    IDENTIFICATION = 1
+    """It may look at who the client is, and judge access by that."""
+    IMPERSONATION = 2
+    """It may act as the client on its own machine."""
+    DELEGATION = 3
+    """It is given a credential with which to act as the client elsewhere."""
+
+
 class ContextFlags(Flag):
     """What a security context does or proves (RFC 2743 1.2; the ISC_REQ / ASC_REQ flags of SSPI)."""
 
@@ -105,6 +116,8 @@ class Options:
         flags: further features wanted of the context; what `protection` implies is added by `wanted`.
         channel_bindings: the outer channel's bindings, or `None`.
         binding_policy: an acceptor's demand on the initiator's bindings.
+        impersonation: the most that an initiator allows; the least that an acceptor demands. `ContextFlags.DELEGATE`
+            among `flags` allows delegation, too. The default is .NET's for both ends.
         limits: bounds before authentication.
         max_skew: how far apart the two clocks may be.
         source: the peer's address as text, for throttling; empty where unknown.
@@ -116,14 +129,15 @@ class Options:
     flags: ContextFlags = ContextFlags.MUTUAL
     channel_bindings: ChannelBindings | None = None
     binding_policy: BindingPolicy = BindingPolicy.WHEN_ADVERTISED
+    impersonation: ImpersonationLevel = ImpersonationLevel.IDENTIFICATION
     limits: Limits = field(default_factory=Limits)
     max_skew: timedelta = timedelta(minutes=5)
     source: str = ""
 
     @property
     def wanted(self) -> ContextFlags:
-        """`flags` with all that `protection` needs."""
-        return self.flags | required_flags(self.protection)
+        """`flags` with all that `protection` needs, and what tells the level of `impersonation`."""
+        return wanted_flags(self.flags, self.protection, self.impersonation)
 
 
 @lru_cache
@@ -133,3 +147,14 @@ def required_flags(protection: Protection) -> ContextFlags:
         return ContextFlags.NONE
     flags = ContextFlags.INTEGRITY | ContextFlags.REPLAY | ContextFlags.SEQUENCE
     return flags | ContextFlags.CONFIDENTIALITY if protection is Protection.ENCRYPT_AND_SIGN else flags
+
+
+@lru_cache
+def wanted_flags(flags: ContextFlags, protection: Protection, impersonation: ImpersonationLevel) -> ContextFlags:
+    """What `Options` with these three fields want of a context."""
+    wanted = flags | required_flags(protection)
+    if impersonation is ImpersonationLevel.DELEGATION:
+        wanted |= ContextFlags.DELEGATE
+    elif impersonation is ImpersonationLevel.IDENTIFICATION and ContextFlags.DELEGATE not in wanted:
+        wanted |= ContextFlags.IDENTIFY
+    return wanted

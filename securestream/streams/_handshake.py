@@ -23,7 +23,7 @@ from securestream.errors import (
     UsageError,
 )
 from securestream.framing.base import Framing
-from securestream.options import BindingPolicy, Options, Protection, Role
+from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
 from securestream.provider import Capability, SecurityPackage, TargetName
 from securestream.redaction import Redacted
 from securestream.registry import Registry
@@ -98,6 +98,7 @@ def make_settings(
     protection: Protection | None = None,
     options: Options | None = None,
     binding_policy: BindingPolicy | None = None,
+    impersonation: ImpersonationLevel | None = None,
     services: Services | None = None,
     admit: Admit | None = None,
     handshake_timeout: float = HANDSHAKE_TIMEOUT,
@@ -119,13 +120,18 @@ def make_settings(
         chosen = replace(chosen, protection=protection)
     if binding_policy is not None:
         chosen = replace(chosen, binding_policy=binding_policy)
+    if impersonation is not None:
+        chosen = replace(chosen, impersonation=impersonation)
     credentials: tuple[Credential | None, ...] = (
         (credential,) if credential is None or isinstance(credential, Credential) else tuple(credential)
     )
     if not credentials:
         raise UsageError("an empty sequence of credentials: give one, or None for the package's default")
+    used = Registry.installed()[package] if isinstance(package, str) else package
+    if impersonation is not None and Capability.STREAM in used.info.capabilities:
+        raise UsageError(f"{used.info.name} has no impersonation levels: leave impersonation out")
     return Settings(
-        package=Registry.installed()[package] if isinstance(package, str) else package,
+        package=used,
         credentials=credentials,
         options=chosen,
         target=None if target is None else TargetName(target),

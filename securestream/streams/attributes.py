@@ -9,7 +9,7 @@ from anyio import TypedAttributeSet, typed_attribute
 
 from securestream.channel_bindings import ChannelBindings
 from securestream.negotiation import Negotiation
-from securestream.options import ContextFlags, Protection
+from securestream.options import ContextFlags, ImpersonationLevel, Protection
 from securestream.principal import Principal
 from securestream.provider import SecurityContext, TargetName
 from securestream.records.base import RecordConnection, TlsSession
@@ -28,6 +28,8 @@ class SecurityAttribute(TypedAttributeSet):
     """What was established, never more than was proved."""
     protection: Protection = typed_attribute()
     """How the data is protected."""
+    impersonation: ImpersonationLevel = typed_attribute()
+    """How far the server may act as the client; not where the channel is TLS."""
     target: TargetName | None = typed_attribute()
     """The service that this end asked for; `None` on a server."""
     channel_bindings: ChannelBindings = typed_attribute()

@@ -11,7 +11,7 @@ from securestream.carrier import Admit
 from securestream.credentials import Credential
 from securestream.drive import Services
 from securestream.errors import NoCredentials, UsageError
-from securestream.options import BindingPolicy, Options, Protection, Role
+from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
 from securestream.provider import ListenerScoped, SecurityPackage, TargetName
 from securestream.registry import DEFAULT_PACKAGE
 from securestream.streams._dial import connect_tcp
@@ -29,6 +29,7 @@ async def connect(
     credential: CredentialArgument = None,
     target: str | None = None,
     protection: Protection | None = None,
+    impersonation: ImpersonationLevel | None = None,
     options: Options | None = None,
     services: Services | None = None,
     admit: Admit | None = None,
@@ -46,6 +47,8 @@ async def connect(
             connection, when the server refuses the one before.
         target: the service to reach, ``class/host``; by default ``host/`` and `host` as it was given.
         protection: the least protection of the data; by default that of `options`, which is to encrypt and sign.
+        impersonation: how far the server may act as this client; by default what `options` say, which is to identify
+            it.
         options: what else is asked of the handshake; `securestream.system_options` makes them.
         services: who performs effects; `None` for the process-wide ones.
         admit: a last judgement on what was established; raises `NotAuthorized` to refuse.
@@ -71,6 +74,7 @@ async def connect(
         credential=credential,
         target=f"host/{host}" if target is None else target,
         protection=protection,
+        impersonation=impersonation,
         options=options,
         services=services,
         admit=admit,
@@ -91,6 +95,7 @@ class SecureConnectable(ByteStreamConnectable):
         credential: as for `connect`.
         target: as for `connect`; it must be given where `below` is a connectable and the package wants one.
         protection: as for `connect`.
+        impersonation: as for `connect`.
         options: as for `connect`.
         services: as for `connect`.
         admit: as for `connect`.
@@ -106,6 +111,7 @@ class SecureConnectable(ByteStreamConnectable):
         credential: CredentialArgument = None,
         target: str | None = None,
         protection: Protection | None = None,
+        impersonation: ImpersonationLevel | None = None,
         options: Options | None = None,
         services: Services | None = None,
         admit: Admit | None = None,
@@ -118,6 +124,7 @@ class SecureConnectable(ByteStreamConnectable):
             credential=credential,
             target=target,
             protection=protection,
+            impersonation=impersonation,
             options=options,
             services=services,
             admit=admit,
@@ -154,6 +161,7 @@ async def listen(
     package: str | SecurityPackage = DEFAULT_PACKAGE,
     credential: Credential | None = None,
     protection: Protection | None = None,
+    impersonation: ImpersonationLevel | None = None,
     options: Options | None = None,
     binding_policy: BindingPolicy | None = None,
     services: Services | None = None,
@@ -178,6 +186,8 @@ async def listen(
         credential: with what to verify clients: a `Keytab` for Kerberos, `Accounts` for NTLM, both in `Credentials`, a
             `Certificate` for Schannel.
         protection: the least protection of the data; a client that offers less is refused.
+        impersonation: how far this server must be allowed to act as its clients, who are refused otherwise; by default
+            what `options` say, which is to identify them.
         options: what else is asked of the handshakes; ``source`` is filled in with each client's address.
         binding_policy: what is demanded of channel bindings.
         services: who performs effects; `None` for the process-wide ones.
@@ -200,6 +210,7 @@ async def listen(
         package=package,
         credential=credential,
         protection=protection,
+        impersonation=impersonation,
         options=options,
         binding_policy=binding_policy,
         services=services,

@@ -9,13 +9,13 @@ import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from securestream.carrier import Admit, CarrierHandshake
+from securestream.carrier import Admit, CarrierHandshake, impersonation_of
 from securestream.credentials import Credential
 from securestream.drive import Services
 from securestream.errors import FramingError, NotEncrypted, UsageError
 from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
 from securestream.framing.nns import NnsFraming
-from securestream.options import BindingPolicy, Options, Protection, Role
+from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
 from securestream.provider import Buffer, SecurityContext, SecurityPackage, TargetName
 from securestream.registry import DEFAULT_PACKAGE
 from securestream.streams._handshake import (
@@ -56,6 +56,7 @@ class NegotiateStream(SealedStream):
         credential: CredentialArgument = None,
         target: str | None = None,
         protection: Protection | None = None,
+        impersonation: ImpersonationLevel | None = None,
         options: Options | None = None,
         services: Services | None = None,
         admit: Admit | None = None,
@@ -73,6 +74,8 @@ class NegotiateStream(SealedStream):
                 connection, when the server refuses the one before.
             target: the service to reach, ``class/host``.
             protection: the least protection of the data; by default that of `options`, which is to encrypt and sign.
+            impersonation: how far the server may act as this client; by default what `options` say, which is to
+                identify it.
             options: what else is asked of the handshake.
             services: who performs effects; `None` for the process-wide ones.
             admit: a last judgement on what was established; raises `NotAuthorized` to refuse.
@@ -95,6 +98,7 @@ class NegotiateStream(SealedStream):
             credential=credential,
             target=target,
             protection=protection,
+            impersonation=impersonation,
             options=options,
             services=services,
             admit=admit,
@@ -111,6 +115,7 @@ class NegotiateStream(SealedStream):
         package: str | SecurityPackage = DEFAULT_PACKAGE,
         credential: Credential | None = None,
         protection: Protection | None = None,
+        impersonation: ImpersonationLevel | None = None,
         options: Options | None = None,
         binding_policy: BindingPolicy | None = None,
         services: Services | None = None,
@@ -128,6 +133,7 @@ class NegotiateStream(SealedStream):
             package: see `wrap_client`.
             credential: with what to verify clients: `Keytab` for Kerberos, `Accounts` for NTLM, `Credentials` of both.
             protection: see `wrap_client`; a client that offers less is refused.
+            impersonation: how far this server must be allowed to act as the client, who is refused otherwise.
             options: see `wrap_client`.
             binding_policy: what is demanded of channel bindings; by default `BindingPolicy.WHEN_ADVERTISED` inside our
                 own TLS, where only this argument can ask for `BindingPolicy.WHEN_SUPPORTED`, and what `options` say
@@ -144,6 +150,7 @@ class NegotiateStream(SealedStream):
             package=package,
             credential=credential,
             protection=protection,
+            impersonation=impersonation,
             options=options,
             binding_policy=binding_policy,
             services=services,
@@ -218,6 +225,7 @@ class NegotiateStream(SealedStream):
             SecurityAttribute.package: lambda: self._package,
             SecurityAttribute.flags: lambda: self._context.flags,
             SecurityAttribute.protection: lambda: self._protection,
+            SecurityAttribute.impersonation: lambda: impersonation_of(self._context),
             SecurityAttribute.target: lambda: target,
             SecurityAttribute.bound: lambda: self._context.bound,
             SecurityAttribute.context: lambda: self._context,

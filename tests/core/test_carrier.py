@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -27,7 +27,7 @@ from securestream.errors import (
 from securestream.framing.nns import NnsFraming
 from securestream.framing.raw import RawFraming
 from securestream.machine import State
-from securestream.options import ContextFlags, Options, Protection, Role, required_flags
+from securestream.options import ContextFlags, ImpersonationLevel, Options, Protection, Role, required_flags
 from securestream.principal import Principal
 from securestream.provider import (
     Capability,
@@ -268,6 +268,31 @@ class TestVerdict:
     def test_each_single_flag_of_the_protection_is_demanded(self, missing: ContextFlags) -> None:
         with pytest.raises(QualityNotMet, match=str(missing.name)):
             check_quality(established(flags=FULL & ~missing), options())
+
+    @pytest.mark.parametrize("demanded", ImpersonationLevel)
+    @pytest.mark.parametrize(
+        ("flags", "allowed"),
+        [
+            (ContextFlags.IDENTIFY, ImpersonationLevel.IDENTIFICATION),
+            (ContextFlags.ANONYMOUS, ImpersonationLevel.IDENTIFICATION),
+            (ContextFlags.NONE, ImpersonationLevel.IMPERSONATION),
+            (ContextFlags.DELEGATE, ImpersonationLevel.DELEGATION),
+            (ContextFlags.DELEGATE | ContextFlags.IDENTIFY, ImpersonationLevel.DELEGATION),
+        ],
+    )
+    def test_an_acceptor_demands_an_impersonation_level(
+        self, flags: ContextFlags, allowed: ImpersonationLevel, demanded: ImpersonationLevel
+    ) -> None:
+        asked = replace(options(protection=Protection.NONE), impersonation=demanded)
+        accepted = replace(established(), result=PlainContext(flags, Role.ACCEPTOR))
+        check_quality(established(flags=flags), asked)  # for an initiator it is a limit, not a demand
+        if allowed >= demanded:
+            check_quality(accepted, asked)
+        else:
+            with pytest.raises(
+                QualityNotMet, match=f"{demanded.name} is demanded, but the client allows {allowed.name}"
+            ):
+                check_quality(accepted, asked)
 
     def test_without_protection_data_is_raw(self) -> None:
         server = End(Role.ACCEPTOR, Scripted(flags=ContextFlags.NONE), protection=Protection.NONE)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from securestream.ambient import system_clock, system_options, system_random
-from securestream.options import BindingPolicy, ContextFlags, Limits, Options, Protection, Role, required_flags
+from securestream.options import (
+    BindingPolicy,
+    ContextFlags,
+    ImpersonationLevel,
+    Limits,
+    Options,
+    Protection,
+    Role,
+    required_flags,
+)
 from tests.core.handshakes import NOW, options
 
 
@@ -62,6 +72,7 @@ def test_system_options_hand_everything_on() -> None:
         protection=Protection.SIGN,
         flags=ContextFlags.IDENTIFY,
         binding_policy=BindingPolicy.ALWAYS,
+        impersonation=ImpersonationLevel.DELEGATION,
         limits=Limits(legs=2),
         max_skew=timedelta(seconds=1),
         source="192.0.2.1",
@@ -72,7 +83,25 @@ def test_system_options_hand_everything_on() -> None:
         protection=Protection.SIGN,
         flags=ContextFlags.IDENTIFY,
         binding_policy=BindingPolicy.ALWAYS,
+        impersonation=ImpersonationLevel.DELEGATION,
         limits=Limits(legs=2),
         max_skew=timedelta(seconds=1),
         source="192.0.2.1",
     )
+
+
+@pytest.mark.parametrize(
+    ("level", "flags", "adds"),
+    [
+        (ImpersonationLevel.IDENTIFICATION, ContextFlags.NONE, ContextFlags.IDENTIFY),
+        (ImpersonationLevel.IMPERSONATION, ContextFlags.NONE, ContextFlags.NONE),
+        (ImpersonationLevel.DELEGATION, ContextFlags.NONE, ContextFlags.DELEGATE),
+        (ImpersonationLevel.IDENTIFICATION, ContextFlags.DELEGATE, ContextFlags.DELEGATE),
+    ],
+)
+def test_the_impersonation_level_is_told_by_the_flags_of_sspi(
+    level: ImpersonationLevel, flags: ContextFlags, adds: ContextFlags
+) -> None:
+    asked = options(protection=Protection.NONE, flags=flags)
+    assert asked.impersonation is ImpersonationLevel.IDENTIFICATION
+    assert replace(asked, impersonation=level).wanted == adds

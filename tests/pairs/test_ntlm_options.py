@@ -171,7 +171,7 @@ def test_anonymous(protection: Protection, exchange: Switch) -> None:
     package = Ntlm(allow_anonymous=True, key_exchange=exchange)
     ends = handshake(package, package, credential=Anonymous(), client_options=options(1, protection=protection))
     assert ends.peer.is_anonymous
-    assert ends.acceptor.flags == ContextFlags.ANONYMOUS
+    assert ends.acceptor.flags == ContextFlags.ANONYMOUS | ContextFlags.IDENTIFY
     _exchange(ends.initiator, ends.acceptor, protection)
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final, Literal, TypeAlias
 
 from securestream.errors import Unsupported, UsageError
-from securestream.options import ContextFlags, Options, Protection, Role
+from securestream.options import ContextFlags, ImpersonationLevel, Options, Protection, Role
 from securestream.provider import TargetName
 from securestream_providers.ntlm.crypto import checked_codec, key_bits, utf16
 from securestream_providers.ntlm.messages import AvId, Challenge, Flag, pack_pairs
@@ -105,8 +105,11 @@ class Policy:
     allow_anonymous: bool = False
     names: ServerNames = field(default_factory=ServerNames)
     workstation: str = ""
-    _offers: dict[tuple[ContextFlags, Protection, Role], int] = field(
-        default_factory=dict[tuple[ContextFlags, Protection, Role], int], init=False, repr=False, compare=False
+    _offers: dict[tuple[ContextFlags, Protection, ImpersonationLevel, Role], int] = field(
+        default_factory=dict[tuple[ContextFlags, Protection, ImpersonationLevel, Role], int],
+        init=False,
+        repr=False,
+        compare=False,
     )
     _sufficient: set[int] = field(default_factory=set[int], init=False, repr=False, compare=False)
     _challenges: dict[int, ChallengeForm] = field(
@@ -136,7 +139,7 @@ class Policy:
             options: the features asked for.
             role: which of the two.
         """
-        key = (options.flags, options.protection, role)
+        key = (options.flags, options.protection, options.impersonation, role)
         found = self._offers.get(key)
         if found is None:
             found = self._offers[key] = self._offer(options.wanted, role)

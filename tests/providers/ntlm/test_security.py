@@ -423,7 +423,7 @@ def test_anonymous_is_refused_unless_allowed() -> None:
     ):
         ends = handshake(server=server, credential=Anonymous(), accounts=allowed)
         assert ends.peer.is_anonymous
-        assert ends.acceptor.flags == ends.initiator.flags == ContextFlags.ANONYMOUS
+        assert ends.acceptor.flags == ends.initiator.flags == ContextFlags.ANONYMOUS | ContextFlags.IDENTIFY
     assert not accounts.calls
 
 
