@@ -148,7 +148,8 @@ class _Negotiation:
             try:
                 step = None if optimistic is None else (yield from one.inner.step(optimistic))
             except HandshakeError as failure:
-                if failure.kind is ErrorKind.NO_CREDENTIALS:  # it has no keytab, and found out only now
+                # it has no keytab, and found out only now; or it is NEGOEX, and the ends share none of its schemes
+                if failure.kind is ErrorKind.NO_CREDENTIALS or isinstance(failure, NoCommonMechanism):
                     self._journal.passed_over(one.mechanism, str(failure), failure)
                     continue
                 self._envelop(failure)

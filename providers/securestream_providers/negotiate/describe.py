@@ -23,6 +23,8 @@ from securestream_providers.negotiate.messages import (
     is_response,
     unframe,
 )
+from securestream_providers.negotiate.negoex.describe import describe as describe_negoex
+from securestream_providers.negotiate.negoex.messages import SIGNATURE
 
 OID_NAMES: Final = {
     KERBEROS: "Kerberos",
@@ -89,8 +91,10 @@ def mechanism_name(oid: str) -> str:
 
 def _inner(packages: tuple[SecurityPackage, ...], token: bytes) -> str:
     """What the package says whose token it is; the octets tell."""
+    if token.startswith(SIGNATURE):
+        return describe_negoex(packages, token)
     bare = bare_mechanism(token)
-    oid = NEGOEX if token.startswith(b"NEGOEXTS") else "" if bare is None else canonical(bare.oid)
+    oid = "" if bare is None else canonical(bare.oid)
     for package in packages:
         if oid in {canonical(own) for own in package.info.oids} and isinstance(package, TokenDescriber):
             return package.describe_token(token)

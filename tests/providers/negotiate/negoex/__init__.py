@@ -1,0 +1,1 @@
+"""NEGOEX: messages, both roles, and everything that a peer may do to them."""
