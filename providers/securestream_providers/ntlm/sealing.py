@@ -89,6 +89,9 @@ class Half:
 
     clear_sequence: ClassVar[bool] = False
     """Whether the sequence number stands in the signature as it is."""
+    compared_from: ClassVar[int] = 8
+    """Where what is compared of a signature begins: behind RandomPad, which Samba (4.17) does not send as zero. It
+    covers nothing, and Samba does not look at it, either."""
 
     def __init__(self, stream: Keystream, *, sequence: int = 0, datagram: bool = False) -> None:
         self.stream = stream
@@ -155,7 +158,8 @@ class Half:
         Raises:
             BadSignature: they differ.
         """
-        if not hmac.compare_digest(expected, signature):
+        start = self.compared_from
+        if not hmac.compare_digest(expected[start:], signature[start:]):
             self.sequence -= 1  # a datagram that is refused does not count; a connection ends with it
             raise BadSignature("the NTLM message was altered on its way, or is not the peer's next one")
 
@@ -191,6 +195,7 @@ class ExtendedHalf(Half):
     """
 
     clear_sequence = True
+    compared_from = 0
 
     def __init__(
         self,

@@ -137,6 +137,19 @@ def test_without_extended_security_an_early_message_is_refused_for_good() -> Non
         theirs.unwrap(ours.wrap(b"2"))
 
 
+def test_random_pad_may_be_anything_without_extended_security_and_nothing_else_may() -> None:
+    """Samba 4.17 sends there what its stream makes of four zeros."""
+    for index in range(4 + 12 + 5):
+        ours, theirs = pair(SEALING)
+        token = bytearray(ours.wrap(b"hello"))
+        token[index] ^= 0xFF
+        if 4 <= index < 8:
+            assert theirs.unwrap(token) == (b"hello", True)
+        else:
+            with pytest.raises(BadSignature):
+                theirs.unwrap(token)
+
+
 def test_signed_only_tokens_are_signature_and_plaintext() -> None:
     """What .NET 8 sends at level Sign; its predecessor .NET Core 3.1 seals even then."""
     ours, theirs = pair(EXTENDED & ~Flag.SEAL)
