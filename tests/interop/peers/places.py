@@ -16,7 +16,7 @@ DEBIAN_PACKAGES = ("gss-ntlmssp", "python3-gssapi", "libgssapi-krb5-2", "libssl3
 MIT_PACKAGES = ("krb5-kdc", "krb5-admin-server", "krb5-user")
 SAMBA_PACKAGES = (
     *("samba", "samba-ad-dc", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules", "python3-samba"),
-    *("krb5-user", "iproute2", "mount", "util-linux", "hostname"),
+    *("winbind", "krb5-user", "iproute2", "mount", "util-linux", "hostname"),
 )
 
 DOTNET_VERSION = "8.0.15"

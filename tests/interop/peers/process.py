@@ -90,6 +90,11 @@ class JsonPeer:
         self.tell(message)
         return self.expect("reply", "refused", timeout=timeout)
 
+    @property
+    def pid(self) -> int:
+        """The process's identifier."""
+        return self._process.pid
+
     def close(self) -> None:
         """End the process and wait for it."""
         if self._process.poll() is None:

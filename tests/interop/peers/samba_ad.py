@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +23,27 @@ R = TypeVar("R")
 NAME = "Samba AD"
 PROGRAM = Path(__file__).with_name("samba_domain.py")
 REALM: Final = "AD.TEST"
+NETBIOS: Final = "ADNT"
 ADDRESS: Final = "127.0.0.10"
 USERS: Final = {"alice": "Alice.pw1", "websvc": "Web.pw1", "carol": "Carol.pw1"}
 WEB: Final = "HTTP/web.ad.test"
 LDAP: Final = "ldap/dc1.ad.test"
 GROUP: Final = "painters"
 START: Final = 120.0
+KRB5_CONFIG: Final = f"""[libdefaults]
+    default_realm = {REALM}
+    dns_lookup_realm = false
+    dns_lookup_kdc = false
+    dns_canonicalize_hostname = false
+[realms]
+    {REALM} = {{
+        kdc = {ADDRESS}
+    }}
+[domain_realm]
+    .ad.test = {REALM}
+    ad.test = {REALM}
+"""
+"""For programs in the domain's network."""
 
 
 @functools.cache
@@ -85,11 +101,19 @@ class SambaDomain:
             self.close()
             raise
         self.keytab = Path(ready["keytab"])
+        self.configuration = folder / "etc" / "smb.conf"
+        self.krb5_config = folder / "krb5.conf"
+        self.krb5_config.write_text(KRB5_CONFIG)
         self.took: dict[str, float] = ready["took"]
 
     def run(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Call `function` where the domain answers at `ADDRESS`."""
         return self.namespace.run(function, *arguments, **named)
+
+    def inside(self, *program: str) -> tuple[str, ...]:
+        """The command that runs `program` where the domain controller does, with its network, files and name."""
+        unshared = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0]
+        return ("nsenter", "--target", unshared, "--mount", "--net", "--uts", "--", *program)
 
     @property
     def config(self) -> Krb5Config:
@@ -100,6 +124,7 @@ class SambaDomain:
 
     def close(self) -> None:
         """End the domain."""
+        os.kill(self._process.pid, signal.SIGKILL)  # unshare does not heed SIGTERM; all that it started ends with it
         self._process.close()
         self.namespace.close()
 

@@ -53,6 +53,7 @@ def isolate(folder: Path, realm: str, address: str) -> None:
         run("mount", "--bind", str(folder / "empty"), "/etc/samba/smb.conf")
     Path("/run/samba").mkdir(exist_ok=True)
     run("mount", "-t", "tmpfs", "none", "/run/samba")
+    Path("/run/samba/winbindd").mkdir(mode=0o755)  # libwbclient looks nowhere else
 
 
 def provision(folder: Path, realm: str, address: str, password: str) -> Path:
