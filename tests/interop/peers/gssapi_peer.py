@@ -38,17 +38,21 @@ class Peer:
     def initiate(self, request: Request) -> Reply:
         """Begin as an initiator: user, password (or what the environment has), target, flags, bindings, lifetime...
 
-        With "delegated" the credential is what the initiator of the context before has delegated.
+        With "delegated" the credential is what the initiator of the context before has delegated. "offered" are the
+        mechanisms of a negotiation in their order, "anonymous" asks for nobody's credential.
         """
         mechanism = MECHANISMS[request.get("mechanism", "ntlm")]
         user = request.get("user")
         name = None if user is None else gss.import_name(user.encode(), gss.NameType.user)
+        if request.get("anonymous"):
+            name = gss.import_name(b"", gss.NameType.anonymous)
         if request.get("delegated"):
             credentials = self.delegated
         elif (password := request.get("password")) is not None:
             credentials = gss.acquire_cred_with_password(name, password.encode(), None, [mechanism], "initiate").creds
         else:
             credentials = gss.acquire_cred(name, None, [mechanism], "initiate").creds
+        self._limit(credentials, request)
         target = gss.import_name(request["target"].encode(), gss.NameType.hostbased_service)
         flags = sum(gss.RequirementFlag[flag] for flag in request.get("flags", ()))
         bindings = self._bindings(request)
@@ -62,9 +66,10 @@ class Peer:
         return {}
 
     def accept(self, request: Request) -> Reply:
-        """Begin as an acceptor: bindings, mechanism."""
+        """Begin as an acceptor: bindings, mechanism, and those that it may choose in a negotiation ("offered")."""
         mechanism = MECHANISMS[request.get("mechanism", "ntlm")]
         acquired = gss.acquire_cred(None, None, [mechanism], "accept")
+        self._limit(acquired.creds, request)
         bindings = self._bindings(request)
         self.context = None
 
@@ -75,6 +80,11 @@ class Peer:
 
         self.advance = advance
         return {}
+
+    @staticmethod
+    def _limit(credentials: Any, request: Request) -> None:
+        if offered := request.get("offered"):
+            gss.set_neg_mechs(credentials, [MECHANISMS[name] for name in offered])
 
     @staticmethod
     def _bindings(request: Request) -> Any:
@@ -99,7 +109,9 @@ class Peer:
         # gss-ntlmssp 1.2.0 as an acceptor crashes when it is asked for the target too
         found = gss.inquire_context(self.context, initiator_name=True, target_name=False)
         name = gss.display_name(found.initiator_name, False).name.decode().rstrip("\0")
-        return {"initiator": name, "key": gss.inquire_sec_context_by_oid(self.context, SESSION_KEY)[0].hex()}
+        key = gss.inquire_sec_context_by_oid(self.context, SESSION_KEY)[0]
+        chosen = gss.inquire_context(self.context, initiator_name=False, target_name=False, mech=True).mech
+        return {"initiator": name, "key": key.hex(), "mechanism": chosen.dotted_form}
 
     def wrap(self, request: Request) -> Reply:
         """Seal, or only sign, data."""

@@ -1,4 +1,4 @@
-"""pyspnego's NTLM, in the test's own process."""
+"""pyspnego's NTLM, and its SPNEGO over that, in the test's own process."""
 
 from __future__ import annotations
 
@@ -27,10 +27,16 @@ def missing() -> str | None:
 
 
 class SpnegoPeer:
-    """One security context of pyspnego, which reads its accounts from the environment as gss-ntlmssp does."""
+    """One security context of pyspnego, which reads its accounts from the environment as gss-ntlmssp does.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    Args:
+        environment: as `accounts.ntlm_environment` gives it.
+        negotiate: NTLM in SPNEGO.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, negotiate: bool = False) -> None:
         self._environment = environment
+        self._negotiate = negotiate
         self._spnego: Any = importlib.import_module("spnego")
         self._context: Any = None
 
@@ -43,9 +49,10 @@ class SpnegoPeer:
 
     def _common(self, bindings: bytes | None) -> dict[str, object]:
         structure: Any = importlib.import_module("spnego.channel_bindings").GssChannelBindings
+        options = self._spnego.NegotiateOptions
         return {
-            "protocol": "ntlm",
-            "options": self._spnego.NegotiateOptions.use_ntlm,
+            "protocol": "negotiate" if self._negotiate else "ntlm",
+            "options": options.use_negotiate if self._negotiate else options.use_ntlm,
             "channel_bindings": None if bindings is None else structure(application_data=bindings),
         }
 
