@@ -28,7 +28,7 @@ SETTINGS = """[global]
 \tncalrpc dir = {folder}/ncalrpc
 \tlog file = {folder}/log
 \tmax log size = 0
-\tserver services = rpc, ldap, cldap, kdc
+\tserver services = rpc, ldap, cldap, kdc, winbindd
 \tdcerpc endpoint servers = epmapper, drsuapi, netlogon, lsarpc, samr
 """
 
