@@ -150,7 +150,10 @@ _SENTENCES: Final[dict[int, tuple[type[KdcRefused], str]]] = {
         KdcLogonDenied,
         "the KDC of {realm} cannot decrypt our ticket; log on again (kinit)",
     ),
-    ErrorCode.AP_TKT_EXPIRED: (KdcLogonDenied, "the ticket has expired; log on again (kinit)"),
+    ErrorCode.AP_TKT_EXPIRED: (
+        KdcLogonDenied,
+        "the ticket of {client} has expired by the clock of the KDC of {realm}; log on again (kinit)",
+    ),
     ErrorCode.AP_TKT_NYV: (KdcTimeSkew, "the ticket is not valid yet: check this machine's clock"),
     ErrorCode.AP_REPEAT: (KdcRefused, "the KDC of {realm} takes the request for a replay; try again"),
     ErrorCode.AP_NOT_US: (KdcTargetUnknown, "the ticket is for another KDC than that of {realm}"),
@@ -179,9 +182,10 @@ _SENTENCES: Final[dict[int, tuple[type[KdcRefused], str]]] = {
 
 _KINDS: Final[dict[int, ErrorKind]] = {
     ErrorCode.C_PRINCIPAL_UNKNOWN: ErrorKind.UNKNOWN_CREDENTIALS,
+    ErrorCode.NULL_KEY: ErrorKind.UNSUPPORTED,
     ErrorCode.AP_TKT_EXPIRED: ErrorKind.CONTEXT_EXPIRED,
 }
-"""Refusals that do not say that a password is wrong: the client, or its ticket, means nothing to this KDC."""
+"""Refusals that do not say that a password is wrong: client, key or ticket mean nothing to this KDC."""
 
 
 def refusal(

@@ -119,11 +119,14 @@ def _towards(
         else:
             try:
                 tgt = yield from _one_hop(session, tgt, realm, known)
-            except KdcTargetUnknown:
+            except KdcTargetUnknown as unknown:
                 following = next_in_hierarchy(here, realm)
                 if following == realm or following in visited:
                     raise
-                tgt = yield from _one_hop(session, tgt, following, known)
+                try:
+                    tgt = yield from _one_hop(session, tgt, following, known)
+                except KdcTargetUnknown:  # nobody asked for that one by name
+                    raise unknown from None
         path.append(tgt)
         if realm_of(tgt) in visited:
             raise InvalidToken(f"the KDCs refer in a circle, back to {realm_of(tgt)}, on the way to {realm}")
