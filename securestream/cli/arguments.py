@@ -214,7 +214,8 @@ def _serve(command: argparse.ArgumentParser) -> None:
         "--service",
         action="append",
         metavar="NAME",
-        help="serve this name alone, CLASS or CLASS/HOST, instead of all in --keytab (kerberos); may be repeated",
+        help="serve this name alone, CLASS or CLASS/HOST, instead of all in --keytab and any that NTLM clients mean; "
+        "may be repeated",
     )
     command.add_argument(
         "--max-connections", type=_typed(_count), default=1024, metavar="N", help="at once (default %(default)s)"

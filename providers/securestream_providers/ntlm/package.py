@@ -61,7 +61,8 @@ class Ntlm(Policy):
         spn: whether an acceptor compares the service name that the client meant with `served`: ``"checked"`` refuses
             another one, ``"required"`` also absence and names of which the client is not sure, ``"off"`` lets a logon
             meant for another service be relayed here.
-        served: names of this acceptor: whole service principal names, or hosts; without regard to case.
+        served: names of this acceptor: whole service principal names, hosts, or service classes; without regard
+            to case.
         key_exchange: whether sessions that sign or seal have a random key. Without it the key follows from the
             password and the two challenges, and checksums are not encrypted.
         extended_security: extended session security. Without it signatures are CRC-32 under RC4, and both directions

@@ -263,7 +263,8 @@ class Policy:
         return octets.decode(self.oem or "ascii", "replace")
 
     def serves(self, target: str) -> bool:
-        """Whether `target` is one of `served`: a whole service principal name, or a host under any service class."""
+        """Whether `target` is one of `served`: a whole service principal name, a host, or a service class."""
         name = target.casefold()
         host = TargetName(target).host.casefold()
-        return any(name == own or host == own for own in map(str.casefold, self.served))
+        service = name.partition("/")[0] if "/" in name else ""
+        return any(own and own in (name, host, service) for own in map(str.casefold, self.served))
