@@ -16,6 +16,7 @@ _LDAP = (
 _BOTH_WAYS = (
     *(f"{mechanism}, {level}" for mechanism in MECHANISMS for level in LEVELS),
     *(f"wrong password, {mechanism}" for mechanism in MECHANISMS),
+    *(f"{mechanism}, the server first" for mechanism in MECHANISMS),
     "first choice missing, NTLM with MICs",
     "altered list of mechanisms",
     "anonymous NTLM",

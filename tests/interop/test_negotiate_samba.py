@@ -131,6 +131,7 @@ def acceptor(
     flags: ContextFlags = ContextFlags.NONE,
     first: tuple[ss.SecurityPackage, ...] | None = None,
     ntlm: Ntlm | None = None,
+    server_first: bool = False,
 ) -> ss.HandshakeMachine:
     """Our end, which knows the keys of `WEB` and alice's password.
 
@@ -141,11 +142,13 @@ def acceptor(
         flags: what is asked beside it.
         first: what stands before NTLM, by default Kerberos.
         ntlm: NTLM, if not as it is by default.
+        server_first: it sends its list before it is asked.
     """
     before = (Kerberos(config=domain.config),) if first is None else first
     known = ss.Credentials(ss.Keytab(domain.keytab), ss.Accounts.memory(**dict.fromkeys(NAMES, secret)))
     options = system_options(protection=PROTECTION[level], flags=flags)
-    return ss.HandshakeMachine(Negotiate(*before, ntlm or Ntlm()).accept(known, options))
+    package = Negotiate(*before, ntlm or Ntlm(), server_first=server_first)
+    return ss.HandshakeMachine(package.accept(known, options))
 
 
 def complete(
@@ -405,6 +408,25 @@ def test_gensec_is_nobody(domain: SambaDomain, gensec: GensecPeer, version: str,
         data = bytes(number * 100)
         assert context.unwrap(gensec.wrap(data)) == (data, True)
     matrix.fill(TABLE, GENSEC, version, "initiator", "anonymous NTLM", "refused; nobody where that is allowed")
+
+
+@pytest.mark.parametrize("role", ["acceptor", "initiator"])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_the_server_speaks_first(
+    domain: SambaDomain, gensec: GensecPeer, version: str, role: str, mechanism: str, matrix: Filler
+) -> None:
+    if role == "acceptor":
+        gensec.accept()
+        package = negotiate(domain, mechanism)
+        package = Negotiate(*package.mechanisms, server_first=True)
+        ours = initiator(domain, package, password(mechanism=mechanism))
+    else:
+        begin(gensec, mechanism)
+        ours = acceptor(domain, server_first=True)
+    established = complete(domain, ours, gensec)
+    assert chosen(established)[0] == mechanism
+    seen = check_protection(context_of(established), gensec, "encrypt and sign")
+    matrix.fill(TABLE, GENSEC, version, role, f"{mechanism}, the server first", seen)
 
 
 def test_gensec_initiates_in_dce_style(domain: SambaDomain, gensec: GensecPeer, version: str, matrix: Filler) -> None:
