@@ -15,8 +15,15 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
-from tests.interop.peers import dotnet_setup
-from tests.interop.peers.places import DEBIAN_PACKAGES, MIT_PACKAGES, PEERS, SAMBA_PACKAGES, SYSTEM_PYTHON
+from tests.interop.peers import dotnet_setup, negoex_setup
+from tests.interop.peers.places import (
+    DEBIAN_PACKAGES,
+    MIT_PACKAGES,
+    NEGOEX_PACKAGES,
+    PEERS,
+    SAMBA_PACKAGES,
+    SYSTEM_PYTHON,
+)
 
 NO_DAEMONS = "/usr/sbin/policy-rc.d"
 """What dpkg asks before it starts a daemon; 101 says no."""
@@ -111,6 +118,17 @@ def dotnet() -> None:
         raise CannotInstall(f"the .NET 8 peer (it failed: {error})") from error
 
 
+def negoex() -> None:
+    """The mechanism with which MIT tests its NEGOEX."""
+    if negoex_setup.ready():
+        return
+    _wanted(NEGOEX_PACKAGES)
+    try:
+        negoex_setup.install()
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        raise CannotInstall(f"MIT's NEGOEX test mechanism (it failed: {error})") from error
+
+
 def main(arguments: list[str]) -> int:
     """Install everything; return the number of what could not be."""
     required = "--require" in arguments or bool(os.environ.get("CI"))
@@ -123,6 +141,7 @@ def main(arguments: list[str]) -> int:
             ("MIT Kerberos", mit_kerberos),
             ("Samba", samba),
             (".NET 8", dotnet),
+            ("MIT NEGOEX", negoex),
         )
         for name, step in steps:
             started = time.monotonic()

@@ -28,3 +28,6 @@ DOTNET_REFERENCES = DOTNET / "references"
 DOTNET_SOURCE = Path(__file__).with_name("dotnet_peer.cs")
 DOTNET_PROGRAM = DOTNET / "dotnet_peer.dll"
 DOTNET_RUNTIME_CONFIG = DOTNET / "dotnet_peer.runtimeconfig.json"
+
+NEGOEX = PEERS / "negoex"
+NEGOEX_PACKAGES = ("gcc", "libc6-dev", "libkrb5-dev", "dpkg-dev", "python3-gssapi")
