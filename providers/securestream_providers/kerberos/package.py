@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from securestream.credentials import Credential, CredentialCache, Keytab, Password, find_form
+from securestream.inspection import Inspection, Node
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, TargetName, Unusable
 from securestream_providers.kerberos import acceptor, initiator
@@ -121,3 +122,9 @@ class Kerberos(Policy):
     def describe_token(self, token: bytes) -> str:
         """One readable line on a token: its kind, names and types; nothing that proves or seals."""
         return describe(token)
+
+    def inspect_token(self, token: bytes, inspection: Inspection) -> Node | None:
+        """The tree of a token; see `inspect.inspect`."""
+        from securestream_providers.kerberos.inspect import inspect  # only who looks at tokens needs it
+
+        return inspect(token, inspection)

@@ -1,0 +1,1 @@
+"""How Kerberos messages are shown: keys that open them, their fields by name, the PAC, tokens that protect messages."""
