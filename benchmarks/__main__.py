@@ -19,6 +19,7 @@ SECTIONS = {
     "ntlm-handshakes": "benchmarks.ntlm:handshakes",
     "kerberos-sealing": "benchmarks.kerberos:sealing",
     "kerberos-handshakes": "benchmarks.kerberos_handshakes:handshakes",
+    "negotiate-handshakes": "benchmarks.negotiate:handshakes",
     "kdc": "benchmarks.kdc:requests",
     "tls-handshakes": "benchmarks.tls:handshakes",
     "streams": "benchmarks.streams:bulk",
