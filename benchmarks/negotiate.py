@@ -105,7 +105,7 @@ def _ntlm() -> dict[str, Callable[[int], Sides]]:
     """The contenders of NTLM."""
     its = pairs.NtlmSetting()
     rest = (its.password, its.accounts, its.target, its.options, its.services)
-    contenders = {
+    contenders: dict[str, Callable[[int], Sides]] = {
         OURS: Setting(Negotiate(its.package), *rest).handshakes,
         BARE: Setting(its.package, *rest).handshakes,
         SPNEGO: _pyspnego,
