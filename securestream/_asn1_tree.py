@@ -220,5 +220,5 @@ def _shown(number: int, value: Any, content: bytes) -> tuple[Value, str]:
         return str(value), OID_NAMES.get(str(value), "")
     if number in (23, 24):
         moment: datetime = value.asDateTime
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)), ""
+        return (moment if moment.tzinfo is None else moment.astimezone(UTC)).replace(tzinfo=UTC), ""
     return str(value) if number in _TEXTS else content, ""

@@ -9,7 +9,7 @@ import re
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -208,9 +208,7 @@ def _text(node: Node, *, secrets: bool, whole: bool) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        moment = value.astimezone(UTC) if value.year > 1 and value.year < 9999 else value
-        fraction = f".{moment.microsecond:06}".rstrip("0") if moment.microsecond else ""
-        return f"{moment:%Y-%m-%d %H:%M:%S}{fraction} UTC"
+        return str(value).replace("+00:00", " UTC")
     return printable(str(value))
 
 

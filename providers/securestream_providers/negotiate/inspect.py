@@ -17,6 +17,8 @@ from securestream_providers.negotiate.messages import (
     is_response,
     unframe,
 )
+from securestream_providers.negotiate.negoex import inspect as negoex
+from securestream_providers.negotiate.negoex.messages import SIGNATURE as NEGOEX_SIGNATURE
 
 _FRAME: Final = b"\x60"
 _SPNEGO_OCTETS: Final = der.oid_octets(SPNEGO)
@@ -26,7 +28,9 @@ _EVERY_FORM: Final = b"\xa0\xa1"
 
 
 def inspect(token: bytes, inspection: Inspection) -> Node | None:
-    """The tree of a SPNEGO token; `None` where it is none."""
+    """The tree of a token of SPNEGO or NEGOEX; `None` where it is none."""
+    if token.startswith(NEGOEX_SIGNATURE):
+        return negoex.inspect(token, inspection)
     if token[:1] == _FRAME:
         start = _after_length(token)
         if not token.startswith(_SPNEGO_OCTETS, start):
