@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from securestream.registry import Registry
-
 DEMO = (sys.executable, "-W", "error", "-m", "securestream.cli.demo")
 
 
@@ -45,8 +43,20 @@ def test_kerberos_is_shown_with_its_kdc_and_every_alteration_is_refused(installe
     assert shown.count("refused by the") == 12
 
 
-def test_kerberos_comes_first(installed: None) -> None:
-    assert next(iter(Registry.installed())) == "kerberos"
+def test_negotiate_is_shown_with_what_it_chose_and_neither_list_nor_mic_can_be_tampered_with(installed: None) -> None:
+    done = demo("--package", "negotiate", "--scene", "2", "--scene", "3", "--backend", "trio")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    shown = done.stdout
+    assert shown.count(r"the server saw    DEMO.EXAMPLE\alice from ") == 1
+    assert "the server saw    alice from " in shown
+    assert "negotiated        Kerberos: passed over: alice has no realm" in shown
+    assert shown.count("negotiated        NTLM: chosen") == 1
+    assert "SPNEGO NegTokenInit" in shown
+    assert shown.count("one octet flipped") == shown.count("refused by the") == 4 + 4 + 1
+    tampered = [line for line in shown.splitlines() if "MIC, by the" in line or "list of mechanisms in" in line]
+    assert len(tampered) == 5
+    assert all("Downgrade (SEC_E_DOWNGRADE_DETECTED)" in line for line in tampered)
 
 
 @pytest.mark.parametrize("sabotage", ["leak", "blind"])

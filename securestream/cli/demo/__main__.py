@@ -82,7 +82,7 @@ class Demonstration:
         for leg, messages in asked.items():
             yield from self._show_leg(leg, messages)
         self._show(scene, plaintext, honest)
-        for title, flip in _flips(scene, honest, len(plaintext)):
+        for title, flip in _flips(scene, honest, len(plaintext)) if scene.at_random else ():
             yield from self._tamper(title, flip, ends)
         for target in () if scene.targets is None else scene.targets(honest.units):
             yield from self._tamper(target.title, target.flip, ends, target.refused_as)
@@ -260,6 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="securestream-demo", description=__doc__)
     parser.add_argument("--package", action="append", metavar="NAME", help="only this package; may be repeated")
     parser.add_argument("--backend", action="append", choices=BACKENDS, help="only this event loop")
+    parser.add_argument("--scene", action="append", type=int, metavar="N", help="only its Nth scene; may be repeated")
     parser.add_argument("--sabotage", choices=sorted(SABOTAGE), help="show that the demonstration can fail")
     asked = parser.parse_args(argv)
     registry = Registry.installed()
@@ -276,7 +277,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"\n== {name}: not demonstrated, since this program has no scenario for it")
             continue
         for backend in asked.backend or BACKENDS:
-            for make in scenarios:
+            for number, make in enumerate(scenarios, 1):
+                if asked.scene and number not in asked.scene:
+                    continue
                 played += 1
                 try:
                     demonstration = Demonstration(registry[name], backend, asked.sabotage)

@@ -50,7 +50,8 @@ class Scene:
         hidden: what else must not appear in the wire, by what it is called.
         legs: what the ends ask of third parties.
         covered: the positions in a token of octets that the mechanism protects; `None`: it protects them all.
-        targets: what else to alter, by what passed in an honest exchange.
+        targets: what to alter on purpose, by what passed in an honest exchange.
+        at_random: whether octets of handshake and data chosen at random are altered, too.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Scene:
     legs: tuple[Leg, ...] = ()
     covered: Callable[[bytes], Sequence[int]] | None = None
     targets: Callable[[Sequence[Unit]], Sequence[Target]] | None = None
+    at_random: bool = True
 
     def secrets(self) -> dict[str, bytes]:
         """What must not appear in the wire, beside the plaintext."""

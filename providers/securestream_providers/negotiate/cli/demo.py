@@ -208,6 +208,7 @@ def _swayed(folder: Path) -> Generator[Scene]:
             hidden=_keys(folder),
             covered=covered,
             targets=list_target,
+            at_random=False,
         )
 
 
