@@ -6,6 +6,9 @@ securestream, and works with every stream, listener and driver::
     [project.entry-points."securestream.providers"]
     sharedkey = "custom_provider:SharedKeyPackage"
 
+It has a scheme by which NEGOEX knows it, and announces keys by which NEGOEX proves its negotiation: ends that have it
+find it by ``Negotiate(SharedKeyPackage(), Kerberos())``. A package that is never negotiated needs neither.
+
 Three tokens: the initiator's hello (protection, nonce, identity), the acceptor's nonce and proof, the initiator's
 proof. Both proofs are HMAC-SHA256 over everything said before, with the channel bindings, under a key that HKDF-SHA256
 makes of the shared key and both nonces. There is no forward secrecy, and the identity travels in clear: use TLS 1.3's
@@ -17,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+import uuid
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,6 +45,7 @@ from securestream.provider import (
     TargetName,
     Unusable,
     Unwrapped,
+    VerifyKeys,
 )
 from securestream.redaction import Secret
 
@@ -84,6 +89,7 @@ class SharedKeyPackage:
         comment="Mutual proof of a shared key, AES-256-GCM (example)",
         capabilities=Capability.INTEGRITY | Capability.PRIVACY | Capability.CONNECTION | Capability.MUTUAL_AUTH,
         max_token=len(MAGIC) + 1 + NONCE + 1 + 255,
+        negoex_scheme=uuid.UUID("b31f6f5e-6f0f-4d5f-9a52-3c0f4a7d7e11"),
     )
 
     def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
@@ -105,6 +111,7 @@ class SharedKeyPackage:
         keys = _keys(own.key, hello, nonce, options)
         if not hmac.compare_digest(proof, keys.proof(Role.ACCEPTOR)):
             raise LogonDenied("the acceptor does not have our key: compare identity and key at both ends")
+        yield from keys.for_negotiation(Role.INITIATOR)
         context = SharedKeyContext(Role.INITIATOR, keys, _flags(options.protection), options)
         peer = Principal(own.identity, NAME, name_type=NameType.SERVICE)  # whoever else has this key, nothing more
         return Established(context, peer, token=keys.proof(Role.INITIATOR))
@@ -125,6 +132,7 @@ class SharedKeyPackage:
         key = _find(credential, identity) or decoy
         nonce = options.random(NONCE)
         keys = _keys(key, hello, nonce, options)
+        yield from keys.for_negotiation(Role.ACCEPTOR)
         proof = yield from Exchange(nonce + keys.proof(Role.ACCEPTOR))
 
         if not hmac.compare_digest(proof, keys.proof(Role.INITIATOR)) or key is decoy:
@@ -225,6 +233,14 @@ class _Keys(NamedTuple):
 
     def sealing(self, role: Role) -> bytes:
         return (self.initiator if role is Role.INITIATOR else self.acceptor).reveal()
+
+    def for_negotiation(self, role: Role) -> VerifyKeys:
+        """What NEGOEX signs with: a key for each end, of no other use."""
+
+        def key(of: Role) -> bytes:
+            return hmac.digest(self.proving.reveal(), b"negotiation " + of.value.encode(), "sha256")
+
+        return VerifyKeys(key(role), key(role.other))
 
 
 def _keys(key: Secret[bytes], hello: bytes, nonce: bytes, options: Options) -> _Keys:

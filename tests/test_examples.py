@@ -67,6 +67,15 @@ def test_kerberos_echo(backend: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_anonymous_provider(backend: str) -> None:
+    assert sorted(run(EXAMPLES / "anonymous_provider.py", backend)) == [
+        "negotiated: Anonymous-X25519: chosen",
+        "the echo is b'hello'",
+        "the server sees anonymous",
+    ]
+
+
 def test_client_certificates(certificates: Path) -> None:
     assert run(EXAMPLES / "client_certificates.py", certificates) == [
         "TLSv1.3 hello alice.example, whom CN=example authority vouches for"
