@@ -207,17 +207,22 @@ class CarrierHandshake:
         if isinstance(event, TokenFrame):
             return event
         if isinstance(event, ErrorFrame):
-            raise PeerRefused(
-                f"the peer refused the handshake ({event.kind.sspi}, 0x{event.code:08X}): {_advice(event.kind)}",
-                kind=event.kind,
-                code=event.code,
+            raise self._told(
+                PeerRefused(
+                    f"the peer refused the handshake ({event.kind.sspi}, 0x{event.code:08X}): {_advice(event.kind)}",
+                    kind=event.kind,
+                    code=event.code,
+                )
             )
         if isinstance(event, EndOfInput):
-            gone = PeerGone("the peer ended its stream before the handshake was complete")
-            if self._machine.state in (State.EXCHANGING, State.NEEDING):
-                self._machine.fail(gone)  # raises it, or what the mechanism makes of it
-            raise gone
+            raise self._told(PeerGone("the peer ended its stream before the handshake was complete"))
         raise FramingError("data came before the handshake was complete")
+
+    def _told(self, error: PeerRefused | PeerGone) -> PeerRefused | PeerGone:
+        """`error`, unless the mechanism raises what it makes of it: a negotiation tells what it had considered."""
+        if self._machine.state in (State.EXCHANGING, State.NEEDING):
+            self._machine.fail(error)
+        return error
 
     def _finish(self, established: Established) -> None:
         sealed = isinstance(established.result, SecurityContext) and protection_of(established) is not Protection.NONE
