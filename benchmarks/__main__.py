@@ -24,6 +24,8 @@ SECTIONS = {
     "tls-handshakes": "benchmarks.tls:handshakes",
     "streams": "benchmarks.streams:bulk",
     "ping-pong": "benchmarks.streams:ping_pong",
+    "negotiate-streams": "benchmarks.negotiate_streams:bulk",
+    "negotiate-ping-pong": "benchmarks.negotiate_streams:ping_pong",
     "memory": "benchmarks.memory:idle",
     "imports": "benchmarks.imports:imports",
     "asn1": "benchmarks.report:asn1_section",

@@ -172,9 +172,10 @@ def main() -> None:
 
         idle_ends.run(kind, job)
     else:
+        from benchmarks.negotiate_ends import NEGOTIATE
         from benchmarks.stream_ends import STREAMS
 
-        STREAMS[kind](job)
+        (STREAMS | NEGOTIATE)[kind](job)
 
 
 if __name__ == "__main__":

@@ -207,9 +207,10 @@ def ours_tcp(job: Job, backend: str) -> None:
     anyio.run(main, backend=backend)
 
 
-def _ours(
+def ours_stream(
     job: Job, backend: str, client: dict[str, Any], server: dict[str, Any], target: str = f"host/{pairs.HOST}"
 ) -> None:
+    """A stream of ours; `client` and `server` are what the two ends are told."""
     import securestream
 
     async def use(stream: Any) -> None:
@@ -233,7 +234,7 @@ def ours_tls(job: Job, backend: str) -> None:
 
     client = {"package": Schannel(trust=job.pem, minimum_version="TLSv1.3")}
     server = {"package": Schannel(minimum_version="TLSv1.3"), "credential": Certificate(job.pem)}
-    _ours(job, backend, client, server)
+    ours_stream(job, backend, client, server)
 
 
 def ours_ntlm(job: Job, backend: str) -> None:
@@ -243,7 +244,7 @@ def ours_ntlm(job: Job, backend: str) -> None:
     package = pairs.ntlm_package()
     client = {"package": package, "credential": Password(pairs.USER, pairs.PASSWORD)}
     server = {"package": package, "credential": Accounts.memory(**{pairs.USER: pairs.PASSWORD})}
-    _ours(job, backend, client, server)
+    ours_stream(job, backend, client, server)
 
 
 def ours_kerberos(job: Job, backend: str) -> None:
@@ -253,7 +254,7 @@ def ours_kerberos(job: Job, backend: str) -> None:
     cache, keytab, service = os.environ[KERBEROS].split(os.pathsep)
     client = {"package": "kerberos", "credential": CredentialCache(f"FILE:{cache}")}
     server = {"package": "kerberos", "credential": Keytab(keytab)}
-    _ours(job, backend, client, server, service)
+    ours_stream(job, backend, client, server, service)
 
 
 STREAMS: dict[str, Callable[[Job], None]] = {

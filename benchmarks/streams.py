@@ -7,9 +7,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from benchmarks import kerberos, pairs
 from benchmarks.ends import WRITE
@@ -35,7 +36,8 @@ class Figures:
 
 
 @functools.cache
-def _environment() -> Mapping[str, str]:
+def environment() -> Mapping[str, str]:
+    """What every end finds in its environment."""
     environment = {**os.environ, "BENCHMARK_CERTIFICATE": str(pairs.certificate())}
     if (found := realm()) is not None:
         ends = str(found.cache(18)), str(found.keytab), service(18)
@@ -44,13 +46,17 @@ def _environment() -> Mapping[str, str]:
 
 
 def _contenders() -> list[str]:
-    return [kind for kind in STREAMS if KERBEROS in _environment() or not kind.startswith("our Kerberos")]
+    return [kind for kind in STREAMS if KERBEROS in environment() or not kind.startswith("our Kerberos")]
+
+
+Start: TypeAlias = Callable[..., subprocess.Popen[str]]
+"""Starts an end: its role, kind, work and amount, and what more it is told."""
 
 
 def start(role: str, kind: str, work: str, amount: int, *more: int) -> subprocess.Popen[str]:
     """One end as a process."""
     command = [sys.executable, "-m", "benchmarks.ends", role, kind, work, str(amount), *map(str, more)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment())
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
@@ -62,22 +68,24 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return line
 
 
-def measure(kind: str, work: str, amount: int) -> Figures:
+def measure(kind: str, work: str, amount: int, begin: Start = start) -> Figures:
     """Run both ends once."""
-    server = start("server", kind, work, amount)
-    client = start("client", kind, work, amount, int(line_of(server)))
+    server = begin("server", kind, work, amount)
+    client = begin("client", kind, work, amount, int(line_of(server)))
     ends = [json.loads(line_of(end)) for end in (client, server)]
     for process in (client, server):
         process.communicate()
     return Figures(ends[1]["wall"], ends[0]["cpu"], ends[1]["cpu"])
 
 
-def _all(work: str, amount: int, rounds: int) -> Mapping[str, tuple[Series, Series, Series]]:
+def measure_all(
+    kinds: Sequence[str], work: str, amount: int, rounds: int, begin: Start = start
+) -> Mapping[str, tuple[Series, Series, Series]]:
     """Wall clock, the sender's CPU and the receiver's CPU of every contender."""
-    found: dict[str, tuple[Series, Series, Series]] = {kind: (Series(), Series(), Series()) for kind in _contenders()}
+    found: dict[str, tuple[Series, Series, Series]] = {kind: (Series(), Series(), Series()) for kind in kinds}
 
     def turn(kind: str) -> float:
-        figures = measure(kind, work, amount)
+        figures = measure(kind, work, amount, begin)
         for series, figure in zip(found[kind], (figures.wall, figures.client, figures.server), strict=True):
             series.figures.append(figure)
         return figures.wall
@@ -86,11 +94,12 @@ def _all(work: str, amount: int, rounds: int) -> Mapping[str, tuple[Series, Seri
     return found
 
 
-def _sum(one: Series, other: Series) -> Series:
+def total(one: Series, other: Series) -> Series:
+    """The sum of two series, round by round."""
     return Series([a + b for a, b in zip(one.figures, other.figures, strict=True)])
 
 
-def _busier(sender: Series, receiver: Series) -> Series:
+def busier_end(sender: Series, receiver: Series) -> Series:
     """Seconds of the end that has more to do: what a transfer takes when each end has a core to itself."""
     return Series([max(pair) for pair in zip(sender.figures, receiver.figures, strict=True)])
 
@@ -98,7 +107,7 @@ def _busier(sender: Series, receiver: Series) -> Series:
 def bulk(effort: Effort) -> Section:
     """The rows of bulk transfer."""
     amount = effort.megabytes * 1_000_000 // WRITE * WRITE
-    found = _all("bulk", amount, max(3, effort.rounds // 2))
+    found = measure_all(_contenders(), "bulk", amount, max(3, effort.rounds // 2))
     section = Section(
         "Streams on loopback: two processes, writes of 64 KiB",
         ("", "CPU s/GB, sender", "CPU s/GB, receiver", "MB/s by the busier end", "MB/s seen"),
@@ -111,7 +120,7 @@ def bulk(effort: Effort) -> Section:
         ],
     )
     gigabytes = amount / 1e9
-    busier = {kind: _busier(sender, receiver) for kind, (_, sender, receiver) in found.items()}
+    busier = {kind: busier_end(sender, receiver) for kind, (_, sender, receiver) in found.items()}
     for kind, (wall, sender, receiver) in found.items():
         speeds = [Series([amount / 1e6 / value for value in series.figures]) for series in (busier[kind], wall)]
         cpu = [plain(series, 1 / gigabytes) for series in (sender, receiver)]
@@ -126,7 +135,7 @@ def bulk(effort: Effort) -> Section:
         best = busier[peer].times(busier["blocking ssl"])
         section.notes.append(f"Blocking ssl, which no event loop slows down, reaches {best:.2f}× {peer} in this run.")
     _, sender, receiver = found["our TlsStream, asyncio"]
-    cpu_ratio = _sum(sender, receiver).times(_sum(*found["blocking ssl"][1:]))
+    cpu_ratio = total(sender, receiver).times(total(*found["blocking ssl"][1:]))
     section.targets.append(Target("TLS bulk, CPU of both ends beside blocking ssl", 1.2, cpu_ratio, "<="))
     limit = limit_of_sealing(WRITE, effort).median / WRITE * amount
     for name, end in (("sender", 1), ("receiver", 2)):
@@ -150,9 +159,9 @@ def _kerberos_targets(
 def ping_pong(effort: Effort) -> Section:
     """The rows of ping-pong."""
     exchanges = 500 * effort.rounds
-    found = _all("ping", exchanges, max(3, effort.rounds // 2))
+    found = measure_all(_contenders(), "ping", exchanges, max(3, effort.rounds // 2))
     section = Section("Ping-pong of 100 octets on loopback, CPU µs an exchange", ("", "both ends", "client", "server"))
-    both = {kind: _sum(client, server) for kind, (_, client, server) in found.items()}
+    both = {kind: total(client, server) for kind, (_, client, server) in found.items()}
     for kind, (_, client, server) in found.items():
         section.rows.append((kind, *(plain(series, 1e6 / exchanges) for series in (both[kind], client, server))))
     for peer, ours, wanted in (

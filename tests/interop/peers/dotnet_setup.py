@@ -154,6 +154,17 @@ def _compiler(scratch: Path) -> None:
 
 
 def _compile() -> None:
+    compile_program(DOTNET_SOURCE, DOTNET_PROGRAM)
+    (DOTNET / "source.sha256").write_text(_sha256(DOTNET_SOURCE))
+
+
+def compile_program(source: Path, program: Path) -> None:
+    """Compile one file of C# to `program`, which `DOTNET_HOST` runs.
+
+    Raises:
+        OSError: the compiler does not start.
+        ValueError: it finds errors.
+    """
     DOTNET_RUNTIME_CONFIG.write_text(
         json.dumps(
             {
@@ -167,23 +178,14 @@ def _compile() -> None:
     )
     compiler = DOTNET_COMPILER / "csc"
     host = (DOTNET_HOST, "exec", "--runtimeconfig", DOTNET_RUNTIME_CONFIG, "--depsfile", f"{compiler}.deps.json")
-    switches = [
-        "-nologo",
-        "-noconfig",
-        "-nostdlib",
-        "-langversion:8.0",
-        "-optimize",
-        "-warnaserror",
-        f"-out:{DOTNET_PROGRAM}",
-    ]
+    switches = ["-nologo", "-noconfig", "-nostdlib", "-langversion:8.0", "-optimize", "-warnaserror", f"-out:{program}"]
     references = [f"-r:{assembly}" for assembly in sorted(DOTNET_REFERENCES.glob("*.dll"))]
     done = subprocess.run(
-        [*host, f"{compiler}.dll", *switches, *references, DOTNET_SOURCE],
+        [*host, f"{compiler}.dll", *switches, *references, source],
         env={**os.environ, **ENVIRONMENT},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise ValueError(f"{DOTNET_SOURCE.name} does not compile: {done.stdout}")
-    (DOTNET / "source.sha256").write_text(_sha256(DOTNET_SOURCE))
+        raise ValueError(f"{source.name} does not compile: {done.stdout}")
