@@ -21,9 +21,10 @@ CA = authority("command line")
 
 
 def _options(of: Any) -> Iterator[str]:
-    """Every option of a parser and of its commands; argparse shows them nowhere else."""
+    """Every option with a value of a parser and of its commands; argparse shows them nowhere else."""
     for action in of._actions:
-        yield from action.option_strings
+        if action.nargs != 0:
+            yield from action.option_strings
         choices: Any = action.choices
         for inner in getattr(choices, "values", tuple)():
             yield from _options(inner)
