@@ -31,6 +31,14 @@ def installed() -> None:
 
 
 @pytest.fixture
+def no_realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a file nor the machine's DNS says anything of Kerberos: NTLM may stand in for it."""
+    configuration = tmp_path / "krb5.conf"
+    configuration.write_text("[libdefaults]\n    dns_lookup_kdc = false\n", encoding="utf-8")
+    monkeypatch.setenv("KRB5_CONFIG", str(configuration))
+
+
+@pytest.fixture
 def certificates(tmp_path: Path) -> Path:
     """A folder as the examples of TLS want it."""
     authority = Authority(tmp_path, "example authority")
@@ -74,6 +82,21 @@ def test_anonymous_provider(backend: str) -> None:
         "the echo is b'hello'",
         "the server sees anonymous",
     ]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_negotiate_echo(backend: str) -> None:
+    lines = run(EXAMPLES / "negotiate_echo.py", backend)
+    refused = "    NTLM: passed over: it stands in for Kerberos only where no KDC is known"
+    unknown = "    Kerberos: passed over: the KDC of EXAMPLE.COM does not know bob@EXAMPLE.COM"
+    expected = [
+        *("alice got b'hello' back over Kerberos:", "    Kerberos: chosen", refused),
+        *("bob is not connected:", unknown, refused),
+        *("bob got b'hello' back over NTLM:", unknown, "    NTLM: chosen"),
+    ]
+    assert len(lines) == len(expected)
+    for line, begins in zip(lines, expected, strict=True):
+        assert line.startswith(begins)
 
 
 def test_client_certificates(certificates: Path) -> None:
@@ -138,7 +161,7 @@ anyio.run(main, backend=sys.argv[1])
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_readme_s_client_and_server_talk_to_each_other(
-    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_realm: None
 ) -> None:
     SqliteAccounts(tmp_path / "accounts.db").add(r"CORP\alice", "correct horse")
     with socket.create_server(("127.0.0.1", 0)) as free:
