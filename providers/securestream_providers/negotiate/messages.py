@@ -20,7 +20,7 @@ NTLM: Final = "1.3.6.1.4.1.311.2.2.10"
 NEGOEX: Final = "1.3.6.1.4.1.311.2.2.30"
 IAKERB: Final = "1.3.6.1.5.2.5"
 
-_ALIASES: Final = {MS_KERBEROS: KERBEROS, OLD_KERBEROS: KERBEROS}
+_ALIASES: Final = {MS_KERBEROS: KERBEROS, OLD_KERBEROS: KERBEROS, USER_TO_USER: KERBEROS}
 
 MAXIMUM_MECHANISMS: Final = 64
 """Mechanisms in one list; Windows sends four."""
