@@ -224,6 +224,22 @@ def test_order_matters_as_was_agreed(etype: int, flags: ContextFlags, duplicate:
     assert taken(3) is gap
 
 
+def test_an_acceptor_sees_to_the_order_that_it_asks_for_by_itself() -> None:
+    """.NET 8 on Linux, as a client, asks for integrity and confidentiality alone; RFC 4121 numbers every message."""
+    realm = Realm()
+    mine = options(1, flags=ContextFlags.CONFIDENTIALITY | ContextFlags.INTEGRITY | MUTUAL, protection=Protection.NONE)
+    met = meet(realm.tickets(), realm.keytab, mine=mine)
+    assert met.acceptor is not None
+    check_quality(met.acceptor, options())
+    initiator, acceptor = met.contexts
+    first, second = initiator.wrap(b"first"), initiator.wrap(b"second")
+    with pytest.raises(OutOfSequence):
+        acceptor.unwrap(second)
+    assert acceptor.unwrap(first).data == b"first"
+    with pytest.raises(OutOfSequence):
+        acceptor.unwrap(first)
+
+
 def test_a_context_ends_with_its_ticket() -> None:
     realm = Realm()
     initiator, acceptor = meet(realm.tickets(), realm.keytab).contexts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from securestream.channel_bindings import is_unbound
@@ -21,7 +22,7 @@ from securestream.errors import (
     TimeSkew,
     Unsupported,
 )
-from securestream.options import BindingPolicy, ContextFlags, Options
+from securestream.options import BindingPolicy, ContextFlags, Options, Protection, required_flags
 from securestream.principal import Principal
 from securestream_providers.kerberos.authorization import elements_of, find, peer_of
 from securestream_providers.kerberos.credentials import Tickets
@@ -379,7 +380,18 @@ def _flags(
             InvalidToken,
             "only DCE style, which is mutual, has tokens without the frame of GSS-API, and none with it",
         )
-    return gss, flags
+    return gss, _with_own_order(flags, options.flags, options.protection)
+
+
+@lru_cache(maxsize=256)
+def _with_own_order(flags: ContextFlags, own: ContextFlags, protection: Protection) -> ContextFlags:
+    """`flags` with what this end asks of the order of messages, which it sees to by itself: every message has a number.
+
+    .NET 8 on Linux, as a client, asks for neither, and takes whatever order our messages come in.
+    """
+    if ContextFlags.INTEGRITY not in flags:
+        return flags
+    return flags | ((own | required_flags(protection)) & (ContextFlags.REPLAY | ContextFlags.SEQUENCE))
 
 
 def _supports_bindings(asked: bytes | None) -> bool:
