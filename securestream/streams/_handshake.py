@@ -18,6 +18,7 @@ from securestream.errors import (
     HandshakeError,
     HandshakeTimeout,
     LimitExceeded,
+    LogonDenied,
     PeerGone,
     PeerRefused,
     UsageError,
@@ -245,8 +246,10 @@ def _attempts(role: Role, settings: Settings) -> list[tuple[bool, Credential | N
 
 
 def _may_retry(role: Role, error: Exception) -> bool:
-    """A client tries its next credential when the server refused the last; a server waits for whatever comes next."""
-    return role is Role.ACCEPTOR or isinstance(error, PeerRefused)
+    """A client tries its next credential when the server refused the last, or a KDC the password; a server waits for
+    whatever comes next.
+    """
+    return role is Role.ACCEPTOR or isinstance(error, PeerRefused | LogonDenied)
 
 
 async def _exchange(carrier: CarrierHandshake, wire: _Wire, services: Services | None) -> None:

@@ -44,7 +44,7 @@ async def connect(
         package: a package, or the name of an installed one, such as ``"ntlm"`` or ``"schannel"``; by default Negotiate:
             Kerberos, or NTLM where policy allows it.
         credential: as whom; `None` for the package's default. Of a sequence the next one is tried, over the same
-            connection, when the server refuses the one before.
+            connection, when the server (or a KDC) refuses the one before.
         target: the service to reach, ``class/host``; by default ``host/`` and `host` as it was given.
         protection: the least protection of the data; by default that of `options`, which is to encrypt and sign.
         impersonation: how far the server may act as this client; by default what `options` say, which is to identify

@@ -14,7 +14,7 @@ from securestream.credentials import Credential
 from securestream.drive import Services
 from securestream.errors import FramingError, NotEncrypted, UsageError
 from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
-from securestream.framing.nns import NnsFraming
+from securestream.framing.nns import MAX_PLAINTEXT, NnsFraming
 from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
 from securestream.provider import Buffer, SecurityContext, SecurityPackage, TargetName
 from securestream.registry import DEFAULT_PACKAGE
@@ -32,6 +32,8 @@ from securestream.streams.attributes import SecurityAttribute, attribute_of
 
 class NegotiateStream(SealedStream):
     """An authenticated byte stream whose data is sealed, signed or bare. Made by `wrap_client` and `wrap_server`."""
+
+    _flush_size = 4 * MAX_PLAINTEXT  # whole frames: only the last one of a send is shorter, as .NET cuts them
 
     def __init__(self, transport: ByteStream, framing: Framing, carrier: CarrierHandshake, settings: Settings) -> None:
         established = carrier.established
@@ -71,7 +73,7 @@ class NegotiateStream(SealedStream):
             transport: an open byte stream; it belongs to the returned stream, and is closed if the handshake fails.
             package: a package, or the name of an installed one; by default Negotiate.
             credential: as whom; `None` for the package's default. Of a sequence the next one is tried, over the same
-                connection, when the server refuses the one before.
+                connection, when the server (or a KDC) refuses the one before.
             target: the service to reach, ``class/host``.
             protection: the least protection of the data; by default that of `options`, which is to encrypt and sign.
             impersonation: how far the server may act as this client; by default what `options` say, which is to
