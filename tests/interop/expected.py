@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from tests.interop.expected_kerberos import KERBEROS
 from tests.interop.expected_negoex import NEGOEX_CELLS
+from tests.interop.expected_negotiate_dotnet import NEGOTIATE_DOTNET
 from tests.interop.expected_negotiate_samba import NEGOTIATE_SAMBA
 from tests.interop.expected_ntlm import NTLM
 from tests.interop.expected_spnego import TOKENS
 from tests.interop.expected_tls import TLS
 from tests.interop.matrix import Cell
 
-EXPECTED: frozenset[Cell] = frozenset((*KERBEROS, *NEGOEX_CELLS, *NEGOTIATE_SAMBA, *NTLM, *TOKENS, *TLS))
+EXPECTED: frozenset[Cell] = frozenset(
+    (*KERBEROS, *NEGOTIATE_DOTNET, *NEGOEX_CELLS, *NEGOTIATE_SAMBA, *NTLM, *TOKENS, *TLS)
+)

@@ -2,7 +2,8 @@
 //
 // Started with one JSON object as its only argument, it prints one JSON object a line; `event` says what happened. A server
 // listens on a free port of 127.0.0.1, echoes what it reads, and serves until it is ended. A client sends `sizes` one after the
-// other, checks that each comes back, and ends. Compiled as C# 8 against the assemblies of .NET Core 3.1, run by .NET 8.
+// other, checks that each comes back, and ends. A commander takes further such objects from its standard input, a line each,
+// and runs each at once as the server or client that it describes; their events carry its `case`. Compiled as C# 8 against the assemblies of .NET Core 3.1, run by .NET 8.
 
 using System;
 using System.Collections.Generic;
@@ -44,9 +45,13 @@ internal static class Report
 {
     private static readonly object Gate = new object();
 
+    // Which of a commander's objects the running code belongs to.
+    public static readonly AsyncLocal<string> Case = new AsyncLocal<string>();
+
     public static void Event(string name, params (string Key, object Value)[] facts)
     {
         var line = new Dictionary<string, object> { ["event"] = name };
+        if (Case.Value != null) line["case"] = Case.Value;
         foreach (var (key, value) in facts) line[key] = value;
         lock (Gate)
         {
@@ -95,15 +100,19 @@ internal sealed class Negotiate : Protocol
 
     private ProtectionLevel Level => Settings.Choice("level", ProtectionLevel.EncryptAndSign);
 
+    private int Attempts => Settings.Number("attempts", 1);
+
     private TokenImpersonationLevel Impersonation => Settings.Choice("impersonation", TokenImpersonationLevel.Identification);
 
-    private NetworkCredential Credential => Settings.Text("user") is string user
-        ? new NetworkCredential(user, Settings.Text("password"), Settings.Text("domain", ""))
+    private NetworkCredential Credential => As(Settings.Text("password"));
+
+    private NetworkCredential As(string password) => Settings.Text("user") is string user
+        ? new NetworkCredential(user, password, Settings.Text("domain", ""))
         : CredentialCache.DefaultNetworkCredentials;
 
     public override async Task<Stream> Accept(Stream transport)
     {
-        for (var left = Settings.Number("attempts", 1); ; left--)
+        for (var left = Attempts; ; left--)
         {
             var stream = new NegotiateStream(transport, leaveInnerStreamOpen: left > 1);
             try
@@ -121,10 +130,21 @@ internal sealed class Negotiate : Protocol
 
     public override async Task<Stream> Connect(Stream transport)
     {
-        var stream = new NegotiateStream(transport, leaveInnerStreamOpen: false);
-        await stream.AuthenticateAsClientAsync(Credential, Settings.Text("target", ""), Level, Impersonation);
-        Describe(stream, null);
-        return stream;
+        for (var left = Attempts; ; left--)
+        {
+            var stream = new NegotiateStream(transport, leaveInnerStreamOpen: left > 1);
+            var password = left > 1 ? "wrong" : Settings.Text("password");
+            try
+            {
+                await stream.AuthenticateAsClientAsync(As(password), Settings.Text("target", ""), Level, Impersonation);
+                Describe(stream, null);
+                return stream;
+            }
+            catch (AuthenticationException error) when (left > 1)
+            {
+                Report.Failure("attempt", error);
+            }
+        }
     }
 
     private static void Describe(NegotiateStream stream, string peer) => Report.Event(
@@ -264,6 +284,8 @@ internal static class Program
             during = "data";
             foreach (var size in settings.Items("sizes").Select(item => item.GetInt32()))
                 Report.Event("echoed", ("size", size), ("right", await Echo(stream, size)));
+            if (settings.Number("halfClose", 0) is int rest && rest > 0)
+                Report.Event("half closed", ("received", await HalfClose(connection, stream, rest)));
             await protocol.Close(stream);
             Report.Event("closed");
         }
@@ -288,11 +310,45 @@ internal static class Program
         return sent.SequenceEqual(received);
     }
 
+    // Sends so many octets, ends this side, and counts what still comes until the server ends its own.
+    private static async Task<int> HalfClose(TcpClient connection, Stream stream, int size)
+    {
+        var writing = stream.WriteAsync(new byte[size], 0, size).ContinueWith(done =>
+        {
+            done.GetAwaiter().GetResult();
+            connection.Client.Shutdown(SocketShutdown.Send);
+        });
+        var buffer = new byte[1 << 16];
+        var received = 0;
+        for (int count; (count = await stream.ReadAsync(buffer, 0, buffer.Length)) > 0;) received += count;
+        await writing;
+        return received;
+    }
+
+    private static async Task Command()
+    {
+        for (string line; (line = await Console.In.ReadLineAsync()) != null;)
+        {
+            var settings = new Settings(line);
+            _ = Task.Run(() =>
+            {
+                Report.Case.Value = settings.Text("case");
+                return Run(settings);
+            });
+        }
+    }
+
+    private static Task Run(Settings settings) => settings.Text("role") switch
+    {
+        "server" => Serve(settings),
+        "commander" => Command(),
+        _ => Call(settings),
+    };
+
     private static async Task<int> Main(string[] arguments)
     {
-        var settings = new Settings(arguments[0]);
         Report.Event("started", ("runtime", RuntimeInformation.FrameworkDescription));
-        await (settings.Text("role") == "server" ? Serve(settings) : Call(settings));
+        await Run(new Settings(arguments[0]));
         return 0;
     }
 }
