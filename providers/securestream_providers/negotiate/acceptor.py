@@ -199,9 +199,7 @@ class _Negotiation:
     def _finish(self, one: _Ready, step: Step, mic: bytes | None) -> Handshake:
         """Send the mechanism's last token, and exchange MICs where they are due."""
         outcome = one.inner.established
-        first_choice = self._offered and canonical(self._offered[0]) in one.mechanism.names
-        demanded = self._demanded and not (one.mechanism.is_negoex and first_choice)
-        protection = ListProtection(self._message.mech_types_octets, outcome, demanded=demanded)
+        protection = ListProtection(self._message.mech_types_octets, outcome, demanded=self._demanded)
         if mic is not None:
             protection.check(mic)
         if not protection.needed or protection.verified:

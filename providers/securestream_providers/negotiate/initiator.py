@@ -225,8 +225,7 @@ class _Negotiation:
             message: the acceptor's last message; `None` where it has seen nothing of this mechanism yet.
         """
         outcome = inner.established
-        demanded = self._demanded and not (self._chosen.is_negoex and self._chosen is self._offered[0])
-        protection = ListProtection(self._list, outcome, demanded=demanded)
+        protection = ListProtection(self._list, outcome, demanded=self._demanded)
         if step.token is not None:
             if message is not None and message.neg_state is NegState.ACCEPT_COMPLETED:
                 raise InvalidToken("the acceptor calls the negotiation complete before it has our last token")

@@ -86,7 +86,7 @@ def _decide(
     """Take the acceptor's first token: it goes on with the optimistic token, or the first of its list is begun."""
     for one in candidates:
         one.peer_metadata = heard.metadata.get(one.scheme)
-    common = [one for scheme in heard.schemes or () for one in candidates if one.scheme == scheme]
+    common = [one for scheme in dict.fromkeys(heard.schemes or ()) for one in candidates if one.scheme == scheme]
     first = candidates[0]
     # whoever took the optimistic token answers it, or proves the conversation with the key that it brought
     if optimistic is not None and (heard.token is not None or heard.verify is not None):
