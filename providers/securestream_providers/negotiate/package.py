@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from securestream.credentials import Credential
+from securestream.errors import UsageError
 from securestream.inspection import Inspection, Node
 from securestream.options import Options, Role
-from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
+from securestream.provider import (
+    Capability,
+    ContextImporter,
+    Handshake,
+    PackageInfo,
+    SecurityContext,
+    SecurityPackage,
+    TargetName,
+    Unusable,
+)
 from securestream_providers.negotiate import acceptor, initiator
 from securestream_providers.negotiate.describe import describe
 from securestream_providers.negotiate.messages import SPNEGO
@@ -94,6 +104,23 @@ class Negotiate(Policy):
             options: what is wanted.
         """
         return acceptor.accept(self, credential, options)
+
+    def import_context(self, exported: bytes) -> SecurityContext:
+        """Revive a context that a mechanism of its own gave away.
+
+        Args:
+            exported: what `SecurityContext.export` gave.
+
+        Raises:
+            UsageError: it is of none of them.
+        """
+        for package in self.mechanisms:
+            if isinstance(package, ContextImporter):
+                try:
+                    return package.import_context(exported)
+                except UsageError:  # another one's, or damaged
+                    continue
+        raise UsageError("these octets are no exported context of a mechanism that is negotiated here")
 
     def describe_token(self, token: bytes) -> str:
         """One readable line on a token, with that of the mechanism inside; nothing that proves or seals."""
