@@ -30,7 +30,8 @@ def _contexts(job: Job) -> ssl.SSLContext:
 # --- blocking
 
 
-def _blocking_socket(job: Job) -> socket.socket:
+def blocking_socket(job: Job) -> socket.socket:
+    """The end's connected socket."""
     if job.client:
         raw = socket.create_connection(("127.0.0.1", job.port))
     else:
@@ -43,7 +44,7 @@ def _blocking_socket(job: Job) -> socket.socket:
 
 def blocking_tcp(job: Job) -> NoReturn:
     """Blocking sockets, 256 KiB reads into one buffer."""
-    raw = _blocking_socket(job)
+    raw = blocking_socket(job)
     buffer = bytearray(LARGE_READ)
     work_blocking(job, raw.sendall, lambda: raw.recv_into(buffer))
 
@@ -51,7 +52,7 @@ def blocking_tcp(job: Job) -> NoReturn:
 def blocking_ssl(job: Job) -> NoReturn:
     """`ssl` over blocking sockets."""
     context = _contexts(job)
-    raw = _blocking_socket(job)
+    raw = blocking_socket(job)
     tls = context.wrap_socket(raw, server_side=not job.client, server_hostname=pairs.HOST if job.client else None)
     buffer = bytearray(LARGE_READ)
     work_blocking(job, tls.sendall, lambda: tls.recv_into(buffer))
