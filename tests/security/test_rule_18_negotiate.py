@@ -251,11 +251,12 @@ def test_completion_at_once_is_refused() -> None:
         machine.step(resp(NegState.ACCEPT_COMPLETED, FIRST))
 
 
-def test_completion_by_another_mechanism_is_refused() -> None:
-    machine = initiator(Negotiate(one(), Toy(legs=1)))
+@pytest.mark.parametrize("answer", [(NegState.ACCEPT_COMPLETED, None), (NegState.ACCEPT_INCOMPLETE, Toy().token(2))])
+def test_another_mechanism_that_is_further_than_it_can_be_is_refused(answer: tuple[NegState, bytes | None]) -> None:
+    machine = initiator(Negotiate(one(), Toy(legs=2)))
     machine.step()
     with pytest.raises(InvalidToken, match="not seen"):
-        machine.step(resp(NegState.ACCEPT_COMPLETED, FIRST))
+        machine.step(resp(answer[0], FIRST, answer[1]))
 
 
 def test_an_empty_answer_completes_only_a_mechanism_that_is_complete() -> None:

@@ -20,7 +20,6 @@ class Journal:
     def __init__(self, role: Role) -> None:
         self._role = role
         self._entries: dict[str, Consideration] = {}
-        self._inner: tuple[Consideration, ...] = ()
         self._first: HandshakeError | None = None
         self.offered: tuple[str, ...] = ()
         """The OIDs that the initiator offered."""

@@ -62,10 +62,6 @@ class Policy:
         object.__setattr__(self, "server_first", server_first)
         object.__setattr__(self, "candidates", candidates)
 
-    def find(self, oid: str) -> Mechanism | None:
-        """The mechanism that the canonical `oid` names."""
-        return next((one for one in self.candidates if oid in one.names), None)
-
     # --- NTLM ---------------------------------------------------------------------------------------------------------
 
     def ntlm_use(self, credential: Credential | None) -> NtlmUse:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from securestream.credentials import Credential
+from securestream.errors import MalformedMessage
 from securestream.machine import HandshakeMachine
 from securestream.options import Options, Role
 from securestream.principal import Principal
@@ -27,13 +28,14 @@ from securestream.provider import (
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.negotiate.messages import (
     KERBEROS,
+    MS_KERBEROS,
     NTLM,
+    USER_TO_USER,
     NegTokenInit,
     NegTokenInit2,
     NegTokenResp,
     bare_mechanism,
     frame,
-    is_response,
     unframe,
 )
 from securestream_providers.ntlm import crypto
@@ -243,26 +245,45 @@ def test_messages_are_encoded_as_they_came(shared: Path, name: str) -> None:
             assert (message.encode() if isinstance(message, NegTokenResp) else frame(message)) == octets
 
 
-def test_tokens_of_others_are_read(shared: Path, record_property: Callable[[str, object], None]) -> None:
+OTHERS = {
+    "windows-negTokenInit2": "second",
+    "pyspnego-initial_context_token_neg_token_init": "first",
+    "pyspnego-initial_context_token_neg_token_init2": "second",
+    "pyspnego-initial_context_token_krb_ap_req": KERBEROS,
+    "pyspnego-initial_context_token_krb_ap_rep": KERBEROS,
+    "kerberosnet-u2u-tgt-req": USER_TO_USER,
+    "scapy-spnego-krb5-apreq": "first",
+}
+"""What each published token is: one of the two forms of a first message, or the mechanism that it is of."""
+
+
+@pytest.mark.parametrize("identifier", OTHERS)
+def test_tokens_of_others_are_read(
+    shared: Path, identifier: str, record_property: Callable[[str, object], None]
+) -> None:
     record_property(VECTORS, "spnego_tokens.json")
-    second = 0
-    for vector in _vectors(shared, "spnego_tokens"):
-        if "token" not in vector:
-            continue
-        octets = bytes.fromhex(vector["token"])
-        bare = bare_mechanism(octets)
-        if bare is not None:
-            assert bare.oid in (KERBEROS, "1.2.840.113554.1.2.2.3")
-            continue
-        assert not is_response(octets)
-        message = unframe(octets)
-        assert message.mech_types is not None
-        if isinstance(message, NegTokenInit2):
-            second += 1
-            assert message.neg_hints is not None
-            assert (message.neg_hints.hint_name or "").endswith("@please_ignore")
-        else:
-            assert message.mech_token is not None
-            assert message.mech_types.mech_types[0] in (KERBEROS, "1.2.840.48018.1.2.2")
-            assert frame(message) == octets
-    assert second == 2
+    octets = bytes.fromhex(_spnego(shared, identifier)["token"])
+    bare = bare_mechanism(octets)
+    if bare is not None:
+        assert bare.oid == OTHERS[identifier]
+        return
+    message = unframe(octets)
+    assert message.mech_types is not None
+    if OTHERS[identifier] == "second":
+        assert isinstance(message, NegTokenInit2)
+        assert message.neg_hints is not None
+        assert (message.neg_hints.hint_name or "").endswith("@please_ignore")
+    else:
+        assert isinstance(message, NegTokenInit)
+        assert message.mech_token is not None
+        assert message.mech_types.mech_types[0] in (KERBEROS, MS_KERBEROS)
+        assert frame(message) == octets
+    for place in range(4, 30):  # the frame, the list, and what tells the forms apart
+        forged = octets[:place] + octets[place + 1 :]
+        with pytest.raises(MalformedMessage):
+            unframe(forged)
+
+
+def test_each_published_token_has_its_test(shared: Path) -> None:
+    names = {vector["id"] for vector in _vectors(shared, "spnego_tokens")}
+    assert names == {*OTHERS, "windows-spnego-ntlm-real-exchange"}
