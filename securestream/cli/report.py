@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import anyio
 
 from securestream.errors import ErrorKind, SecureStreamError
 from securestream.negotiation import Negotiation
+
+
+_OURSELVES: Final = "securestream"
+"""Whose failure it is where nobody else is named."""
 
 
 def printable(text: str) -> str:
@@ -98,9 +102,7 @@ class Report:
             for one in negotiation.mechanisms:
                 self.step(f"{prefix}{one}")
 
-    def fail(
-        self, error: BaseException, *, event: str = "error", prefix: str = "securestream", **facts: object
-    ) -> None:
+    def fail(self, error: BaseException, *, event: str = "error", prefix: str = _OURSELVES, **facts: object) -> None:
         """Tell of a failure, in one sentence."""
         sentence = sentence_of(error)
         kind = getattr(error, "kind", None)
@@ -108,7 +110,7 @@ class Report:
         negotiation = getattr(error, "negotiation", None)
         if isinstance(negotiation, Negotiation):
             facts["negotiation"] = negotiation_of(negotiation)
-            self.negotiated(negotiation)
+            self.negotiated(negotiation, "" if prefix == _OURSELVES else f"{prefix}: ")
         if isinstance(kind, ErrorKind):
             facts |= {"kind": kind.name, "sspi": kind.sspi, "hresult": f"{kind.hresult:#010x}"}
         self._print(self._err, event, f"{prefix}: {sentence}", facts)

@@ -8,7 +8,9 @@ import json
 import pytest
 
 from securestream.cli.report import Report, printable, sentence_of
-from securestream.errors import LogonDenied
+from securestream.errors import ErrorKind, LogonDenied, NoCommonMechanism
+from securestream.negotiation import Consideration, Negotiation, Verdict
+from securestream.options import Role
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,41 @@ def test_steps_are_shown_only_when_asked_for() -> None:
     assert not err.getvalue()
     Report(io.StringIO(), err, verbose=True).step("a step")
     assert err.getvalue() == "a step\n"
+
+
+def _nothing_left() -> NoCommonMechanism:
+    kerberos = Consideration("Kerberos", "1.2", Verdict.PASSED_OVER, "no KDC\nof R", ErrorKind.NO_AUTHORITY)
+    report = Negotiation(Role.INITIATOR, (kerberos, Consideration("NTLM", "1.3", Verdict.PASSED_OVER, "policy")))
+    return NoCommonMechanism("no mechanism is left", negotiation=report)
+
+
+@pytest.mark.parametrize(("prefix", "before"), [({}, ""), ({"prefix": "192.0.2.1 refused"}, "192.0.2.1 refused: ")])
+def test_what_became_of_each_mechanism_stands_before_the_error_in_a_line_each(
+    prefix: dict[str, str], before: str
+) -> None:
+    err = io.StringIO()
+    Report(io.StringIO(), err, verbose=True).fail(_nothing_left(), **prefix)
+    *lines, last = err.getvalue().splitlines()
+    assert lines == [f"{before}Kerberos: passed over: no KDC\\nof R", f"{before}NTLM: passed over: policy"]
+    assert "no mechanism is left" in last
+    Report(io.StringIO(), err := io.StringIO()).fail(_nothing_left())
+    assert err.getvalue().count("\n") == 1
+
+
+def test_machines_find_the_mechanisms_in_the_error_itself() -> None:
+    err = io.StringIO()
+    Report(io.StringIO(), err, as_json=True, verbose=True).fail(_nothing_left())
+    (line,) = err.getvalue().splitlines()
+    assert json.loads(line)["negotiation"] == [
+        {
+            "mechanism": "Kerberos",
+            "identifier": "1.2",
+            "verdict": "passed over",
+            "reason": "no KDC\nof R",
+            "kind": "NO_AUTHORITY",
+        },
+        {"mechanism": "NTLM", "identifier": "1.3", "verdict": "passed over", "reason": "policy", "kind": None},
+    ]
 
 
 def test_a_reader_that_has_gone_does_not_end_what_is_served() -> None:
