@@ -1,7 +1,7 @@
 """What a token says, as a tree of values for people and programs: packages fill it, ``securestream inspect`` shows it.
 
 A package that can read its tokens offers `securestream.provider.TokenInspector`. It shows what could be read of any
-octets, says where that ends, and never raises; what is not its own it leaves to others by returning `None`.
+octets, says where that ends, and raises nothing for them; what is not its own it leaves to others by returning `None`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Node(Redacted):
 
     def walk(self) -> Iterator[Node]:
         """This node and all below it, in the order in which they are shown."""
-        pending = [self]
+        pending: list[Node] = [self]
         while pending:
             node = pending.pop()
             yield node
@@ -175,6 +175,9 @@ class Inspection:
         Args:
             octets: the token.
             name: what it is within another one; it then stands before what was found.
+
+        Raises:
+            UsageError: the keytab or a key that was given cannot be used.
         """
         found = self._found(octets)
         return found if name is None else Node(name, None, "", (found,))
@@ -197,6 +200,8 @@ class Inspection:
     def _asked(self, inspector: TokenInspector, octets: bytes) -> Node | None:
         try:
             return inspector.inspect_token(octets, self)
+        except UsageError:  # the keys that were given cannot be used: no matter of the token
+            raise
         except SecureStreamError as error:
             return malformed("token", octets, str(error))
         except Exception as error:  # a third party's package may fail in any way; the octets are shown all the same

@@ -494,6 +494,9 @@ class TokenInspector(Protocol):
         Args:
             token: the octets; a token of its handshake, or one that protects a message.
             inspection: the keys to try, and who reads the tokens inside of this one.
+
+        Raises:
+            UsageError: the keytab or a key of `inspection` cannot be used; nothing else.
         """
         ...
 

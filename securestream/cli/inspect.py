@@ -48,7 +48,7 @@ def inspect(asked: Namespace, registry: Registry | None = None, out: TextIO | No
         UsageError: there is nothing to look at, or a key file cannot be used.
         OSError: a file cannot be read.
     """
-    out = sys.stdout if out is None else out
+    output = sys.stdout if out is None else out
     inspection = Inspection(
         _inspectors(Registry.installed() if registry is None else registry),
         keytab=None if asked.keytab is None else read_private(asked.keytab, group_reads=True),
@@ -56,11 +56,11 @@ def inspect(asked: Namespace, registry: Registry | None = None, out: TextIO | No
     )
     nodes = [node for octets in _tokens(asked) for node in inspect_stream(octets, inspection)]
     if asked.json:
-        print(json.dumps([as_json(node, secrets=asked.show_secrets) for node in nodes], indent=2), file=out)
+        print(json.dumps([as_json(node, secrets=asked.show_secrets) for node in nodes], indent=2), file=output)
     else:
         for node in nodes:
             for line in lines(node, secrets=asked.show_secrets, whole=asked.whole):
-                print(_encodable(line, out), file=out)
+                print(_encodable(line, output), file=output)
     return 1 if any(inner.problem for node in nodes for inner in node.walk()) else 0
 
 

@@ -38,7 +38,7 @@ class Stdin:
 
 
 def given_stdin(monkeypatch: pytest.MonkeyPatch, octets: bytes) -> None:
-    monkeypatch.setattr(command.sys, "stdin", Stdin(octets))
+    monkeypatch.setattr("sys.stdin", Stdin(octets))
 
 
 # --- what goes in ----------------------------------------------------------------------------------------------------

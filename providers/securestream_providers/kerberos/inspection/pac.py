@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from enum import IntFlag
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from securestream.errors import BadSignature, MalformedMessage, Unsupported, UsageError
 from securestream.inspection import Node, Value, malformed, octets_text
+from securestream.principal import MEMBER
 from securestream.sid_names import sid_name
 from securestream.wire.sids import sid_from_octets, sid_in_domain
 from securestream.wire.times import from_filetime
@@ -110,7 +111,7 @@ def _memberships(groups: Iterable[GroupMembership], domain: str | None) -> Itera
 
 
 def _attributes(value: IntFlag) -> str:
-    return "" if value == 7 else bit_names(int(value), {int(bit): str(bit.name) for bit in type(value)})
+    return "" if value == MEMBER else bit_names(int(value), {int(bit): str(bit.name) for bit in type(value)})
 
 
 def _structure(message: Any, domain: str | None) -> Iterator[Node]:
@@ -128,9 +129,8 @@ def _structure(message: Any, domain: str | None) -> Iterator[Node]:
             if any(value):
                 yield Node(name, value, secret=True)
         elif isinstance(value, tuple):
-            found = tuple(
-                _item(item, domain if declared.name != "resource_groups" else message.resource_domain) for item in value
-            )
+            of = message.resource_domain if declared.name == "resource_groups" else domain
+            found = tuple(_item(item, of) for item in cast("tuple[object, ...]", value))
             yield Node(name, None, str(len(found)), found)
         elif declared.name == "user_account_control":
             yield Node(name, f"{value:#x}", bit_names(value, _ACCOUNT_CONTROL))
