@@ -14,6 +14,7 @@ from securestream.options import ContextFlags, ImpersonationLevel, Options, Prot
 from securestream.principal import Principal, unauthenticated
 from securestream.provider import Effect, Established, Exchange, Handshake, TargetName
 from securestream_providers.kerberos import client as kdc_client
+from securestream_providers.kerberos.client.tgs_exchange import realm_of
 from securestream_providers.kerberos.context import NAME, KerberosContext, Keys, Session
 from securestream_providers.kerberos.errors import refused_by_peer
 from securestream_providers.kerberos.negotiated_etypes import offer_etypes
@@ -174,6 +175,8 @@ def _delegation(
     if not trusted or tgt is None or not tgt.flags & TicketFlags.FORWARDABLE:
         return None
     session = kdc_client.Session(settings, options, obtained.kdc_offset)
+    if obtained.fast_available:
+        session.fast_realms.add(realm_of(tgt))
     forwarded = yield from kdc_client.forwarded_tgt(session, tgt)
     return make_krb_cred((forwarded,), ticket.key, session.kdc_time(), options.random)
 
