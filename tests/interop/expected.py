@@ -9,8 +9,9 @@ from tests.interop.expected_negotiate_samba import NEGOTIATE_SAMBA
 from tests.interop.expected_ntlm import NTLM
 from tests.interop.expected_spnego import TOKENS
 from tests.interop.expected_tls import TLS
+from tests.interop.expected_tshark import DISSECTED
 from tests.interop.matrix import Cell
 
 EXPECTED: frozenset[Cell] = frozenset(
-    (*KERBEROS, *NEGOTIATE_DOTNET, *NEGOEX_CELLS, *NEGOTIATE_SAMBA, *NTLM, *TOKENS, *TLS)
+    (*KERBEROS, *NEGOTIATE_DOTNET, *NEGOEX_CELLS, *NEGOTIATE_SAMBA, *NTLM, *TOKENS, *TLS, *DISSECTED)
 )

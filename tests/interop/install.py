@@ -23,6 +23,7 @@ from tests.interop.peers.places import (
     PEERS,
     SAMBA_PACKAGES,
     SYSTEM_PYTHON,
+    TSHARK_PACKAGES,
 )
 
 NO_DAEMONS = "/usr/sbin/policy-rc.d"
@@ -98,6 +99,11 @@ def samba() -> None:
     _wanted(SAMBA_PACKAGES)
 
 
+def tshark() -> None:
+    """Wireshark's dissectors."""
+    _wanted(TSHARK_PACKAGES)
+
+
 def debian_packages() -> None:
     """What Debian packages: gss-ntlmssp with python-gssapi, OpenSSL, GnuTLS, curl."""
     _wanted(DEBIAN_PACKAGES)
@@ -140,6 +146,7 @@ def main(arguments: list[str]) -> int:
             ("Debian packages", debian_packages),
             ("MIT Kerberos", mit_kerberos),
             ("Samba", samba),
+            ("tshark", tshark),
             (".NET 8", dotnet),
             ("MIT NEGOEX", negoex),
         )

@@ -18,6 +18,7 @@ SAMBA_PACKAGES = (
     *("samba", "samba-ad-dc", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules", "python3-samba"),
     *("winbind", "krb5-user", "iproute2", "mount", "util-linux", "hostname"),
 )
+TSHARK_PACKAGES = ("tshark",)
 
 DOTNET_VERSION = "8.0.15"
 DOTNET = PEERS / "dotnet"
