@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from securestream.cli.tokens import describe_record, split_records
-from securestream.errors import SecureStreamError
+from securestream.errors import SecureStreamError, Truncated
 from securestream.framing.base import ErrorFrame, FrameEvent, Mode, SealedFrame, TokenFrame, TokenKind
 from securestream.framing.nns import NnsFraming
 from securestream.inspection import Inspection, Node, malformed, octets_text
@@ -51,7 +51,12 @@ def _nns(octets: bytes, inspection: Inspection) -> list[Node]:
             framing.enter(Mode.DATA)
         try:
             event = framing.next_event()
+        except Truncated as error:
+            return [*nodes, malformed(f"frame at offset {at}", octets[at:], str(error))]
         except SecureStreamError as error:
+            if has_done or not octets.startswith(_NNS, at):
+                note = f"{octets_text(len(octets) - at)} without frames, as at ProtectionLevel.None"
+                return [*nodes, Node("NegotiateStream data", octets[at:], note)]
             return [*nodes, malformed(f"frame at offset {at}", octets[at:], str(error))]
         node, size, is_done = _frame(event, inspection)
         nodes.append(node)

@@ -108,7 +108,7 @@ class Reader:
         self.ticket_key: Held | None = None
         """What opened the ticket that is being shown."""
         self._session: Held | None = None
-        self._depth = 0
+        self._depth = self._opened = 0
 
     def message(self, name: str, kind: type[der.Message], octets: bytes) -> Node:
         """The tree of a message; of a malformed one what ASN.1 shows."""
@@ -119,6 +119,8 @@ class Reader:
             found = kind.decode(octets)
             return Node(name, None, octets_text(len(octets)), self.fields(found))
         except MalformedMessage as error:
+            if self._opened:  # what it holds instead of the message may be a key
+                return Node(name, octets, f"malformed: {error}", secret=True, problem=True)
             return malformed(name, octets, str(error), unknown(octets).children)
         finally:
             self._depth -= 1
@@ -221,7 +223,9 @@ class Reader:
             self.ticket_key, self._session = found.held, None
         elif kind is Authenticator:
             self._session = found.held
+        self._opened += 1
         inner = self.message(kind.__name__, kind, found.octets)
+        self._opened -= 1
         self.ticket_key, self._session = before
         return Node(name, None, f"opened with {found.held.origin}", (*children, inner))
 
