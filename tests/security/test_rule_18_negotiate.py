@@ -17,7 +17,7 @@ from securestream.errors import (
     SecureStreamError,
     UsageError,
 )
-from securestream.machine import HandshakeMachine, owed_token
+from securestream.machine import owed_token
 from securestream.options import ContextFlags, Protection, Role
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.negotiate.messages import NTLM, SPNEGO, NegState, NegTokenResp
@@ -403,9 +403,15 @@ def test_ntlm_that_is_called_complete_too_early_is_refused() -> None:
 
 def test_a_failed_proof_leaves_no_context_that_works() -> None:
     toy = Toy(legs=3)
-    machine = HandshakeMachine(Negotiate(one(), toy).initiate(None, None, options(1)))
+    machine = initiator(Negotiate(one(), toy))
     machine.step()
     machine.step(resp(NegState.REQUEST_MIC, FIRST))
     machine.step(resp(NegState.ACCEPT_INCOMPLETE, None, toy.token(2)))
+    assert [context.is_discarded for context in toy.made] == [False]
     with pytest.raises(Downgrade):
-        machine.step(resp(NegState.ACCEPT_COMPLETED, None, None, toy.context(Role.ACCEPTOR).sign(types(FIRST))))
+        machine.step(resp(NegState.ACCEPT_COMPLETED, None, None, Toy().context(Role.ACCEPTOR).sign(types(FIRST))))
+    assert [context.is_discarded for context in toy.made] == [True]
+    weak = Toy(legs=1, integrity=False)
+    with pytest.raises(Downgrade):
+        acceptor(Negotiate(Toy(THIRD), weak)).step(offer(FIRST, THIRD, token=weak.token(1)))
+    assert [context.is_discarded for context in weak.made] == [True]

@@ -158,7 +158,7 @@ class _Negotiation:
         """
         try:
             reply = yield from Exchange(frame(NegTokenInit(self._types, mech_token=step.token)))
-            message = _read(reply, complete=step.established is not None)
+            message = _read(reply)
             if message.neg_state is NegState.REJECT:
                 raise (yield from self._refused(inner, message, first=True))
             self._demanded = message.neg_state is NegState.REQUEST_MIC
@@ -230,7 +230,7 @@ class _Negotiation:
             if message is not None and message.neg_state is NegState.ACCEPT_COMPLETED:
                 raise InvalidToken("the acceptor calls the negotiation complete before it has our last token")
             last = NegTokenResp(NegState.ACCEPT_INCOMPLETE, response_token=step.token, mech_list_mic=protection.make())
-            message = _read((yield from Exchange(last.encode())), complete=True)
+            message = _read((yield from Exchange(last.encode())))
             if message.neg_state is NegState.REJECT:
                 raise (yield from self._refused(inner, message))
             _check_over(message)
@@ -292,9 +292,9 @@ def _incomplete(token: bytes) -> bytes:
     return NegTokenResp(NegState.ACCEPT_INCOMPLETE, response_token=token).encode()
 
 
-def _read(reply: bytes, *, complete: bool = False) -> NegTokenResp:
-    """The acceptor's message; where the mechanism is complete, an acceptor's last leg may be empty."""
-    return NegTokenResp() if complete and not reply else read_response(reply, "acceptor")
+def _read(reply: bytes) -> NegTokenResp:
+    """The acceptor's message. An acceptor's last leg may be empty, and then says as little as a message of nothing."""
+    return read_response(reply, "acceptor") if reply else NegTokenResp()
 
 
 def _check_over(message: NegTokenResp) -> None:

@@ -28,7 +28,7 @@ from securestream_providers.negotiate.messages import (
     unframe,
 )
 from tests.providers.negotiate.ends import initiator, offer, resp, response, types
-from tests.providers.negotiate.toy import FIRST, SECOND, THIRD, Toy
+from tests.providers.negotiate.toy import FIRST, SECOND, SKEW, THIRD, Toy
 
 
 def offered(token: bytes | None) -> NegTokenInit:
@@ -224,6 +224,15 @@ def test_a_refusal_with_the_token_that_is_due_is_a_refusal() -> None:
     machine.step()
     with pytest.raises(PeerRefused):
         machine.step(resp(NegState.REJECT, FIRST, toy.token(2)))
+
+
+def test_what_the_mechanism_says_of_a_refusal_is_told() -> None:
+    """As a refusal: nothing is owed to an acceptor that has ended it."""
+    machine = initiator(Negotiate(Toy(legs=2)))
+    machine.step()
+    with pytest.raises(PeerRefused, match="400 s") as raised:
+        machine.step(resp(NegState.REJECT, FIRST, SKEW))
+    assert raised.value.kind is ErrorKind.TIME_SKEW
 
 
 def test_a_failure_of_the_mechanism_is_sent_as_a_refusal() -> None:

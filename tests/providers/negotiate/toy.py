@@ -7,7 +7,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from securestream.credentials import Credential
-from securestream.errors import BadSignature, HandshakeError, InvalidToken, OutOfSequence
+from securestream.errors import BadSignature, HandshakeError, InvalidToken, OutOfSequence, TimeSkew
 from securestream.options import ContextFlags, Options, Role
 from securestream.principal import Principal
 from securestream.provider import (
@@ -29,6 +29,8 @@ SECOND = "1.3.6.1.4.1.32473.1.2"
 THIRD = "1.3.6.1.4.1.32473.1.3"
 """Of the enterprise number for documentation (RFC 5612)."""
 
+SKEW = b"an error token that says the clock is wrong"
+
 
 @dataclass(frozen=True, eq=False)
 class Toy:
@@ -43,6 +45,7 @@ class Toy:
         failure: what its initiator raises before its first token, if anything.
         refusal: what its acceptor raises at the first token, if anything.
         started: the flags that its handshakes were asked for, in order.
+        made: the contexts that it gave, in order.
     """
 
     oid: str = FIRST
@@ -53,6 +56,7 @@ class Toy:
     failure: HandshakeError | None = None
     refusal: HandshakeError | None = None
     started: list[ContextFlags] = field(default_factory=list[ContextFlags])
+    made: list[ToyContext] = field(default_factory=list["ToyContext"])
 
     @property
     def info(self) -> PackageInfo:
@@ -68,7 +72,9 @@ class Toy:
 
     def context(self, role: Role) -> ToyContext:
         """A context as a handshake would give it."""
-        return ToyContext(self, role)
+        context = ToyContext(self, role)
+        self.made.append(context)
+        return context
 
     def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
         self.started.append(options.flags)
@@ -96,6 +102,8 @@ class Toy:
         return Established(self.context(role), peer)
 
     def _check(self, token: bytes, number: int) -> None:
+        if token == SKEW:
+            raise TimeSkew("the acceptor's clock is 400 s off", token=b"nobody wants it")
         if token != self.token(number):
             raise InvalidToken(f"token {number} of {self.info.name} is due")
 
