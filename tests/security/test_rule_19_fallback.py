@@ -49,6 +49,7 @@ from securestream_providers.negotiate.messages import (
     frame,
     unframe,
 )
+from securestream_providers.negotiate.policy import NtlmUse
 from securestream_providers.ntlm import Ntlm
 from tests.providers.negotiate.falling_back import (
     ACCOUNTS,
@@ -72,13 +73,14 @@ ALICE = Password("alice", PASSWORD)
 HASH = NtHash("alice", bytes(16))
 CONFIGURED = Krb5Config(default_realm=REALM, realms={REALM: RealmConfig()}, dns_lookup_kdc=False)
 NOWHERE = Krb5Config(dns_lookup_kdc=False)
+UNLESS_SAID: tuple[NtlmUse | None, ...] = (None, "no-kdc")
+"""What is tried where nothing may turn anybody to NTLM."""
 CHALLENGE = b"NTLMSSP\0\x02\0\0\0" + bytes(44)
 
 
-def end(config: Krb5Config = CONFIGURED, ntlm: str | None = None) -> Negotiate:
+def end(config: Krb5Config = CONFIGURED, ntlm: NtlmUse | None = None) -> Negotiate:
     """A client of both mechanisms; by default it follows the rule."""
-    uses = {"never": "never", "no-kdc": "no-kdc", "always": "always"}
-    return Negotiate(Kerberos(config=config), Ntlm(), ntlm=uses[ntlm] if ntlm else None)  # type: ignore[arg-type]  # one
+    return Negotiate(Kerberos(config=config), Ntlm(), ntlm=ntlm)
 
 
 @lru_cache(maxsize=1)
@@ -177,7 +179,8 @@ def test_no_error_of_a_kdc_turns_a_configured_realm_to_ntlm(code: ErrorCode) -> 
 
 @pytest.mark.parametrize("octets", [b"", b"\x7e", b"\x6b\x02\x05\x00", b"NTLMSSP\0", bytes(100)])
 def test_no_babble_of_a_kdc_turns_a_configured_realm_to_ntlm(octets: bytes) -> None:
-    for ntlm in (None, "no-kdc", "always"):
+    uses: tuple[NtlmUse | None, ...] = (None, "no-kdc", "always")
+    for ntlm in uses:
         check_nothing_left(attempt(end(ntlm=ntlm), ALICE, kdc=lambda _: octets))
 
 
@@ -198,7 +201,7 @@ def blocked() -> Iterator[dict[str, Krb5Config]]:
 @pytest.mark.parametrize("user", ["alice", rf"{REALM}\alice", rf"{REALM.lower()}\alice", f"alice@{REALM}"])
 def test_a_blocked_kdc_turns_nobody_to_ntlm(blocked: dict[str, Krb5Config], kind: str, user: str) -> None:
     ask = KdcPerformer(0.15).perform_blocking
-    for ntlm in (None, "no-kdc"):
+    for ntlm in UNLESS_SAID:
         met = attempt(end(blocked[kind], ntlm), Password(user, PASSWORD), kdc=ask)
         check_nothing_left(met)
         assert met.error is not None
@@ -208,7 +211,7 @@ def test_a_blocked_kdc_turns_nobody_to_ntlm(blocked: dict[str, Krb5Config], kind
 def test_a_blocked_kdc_stops_tickets_too(blocked: dict[str, Krb5Config]) -> None:
     ask = KdcPerformer(0.15).perform_blocking
     both = Credentials(_tickets(), ALICE)
-    for ntlm in (None, "no-kdc"):
+    for ntlm in UNLESS_SAID:
         check_nothing_left(attempt(end(blocked["refusing"], ntlm), both, kdc=ask))
 
 
@@ -385,7 +388,7 @@ SURVIVED = {"the MIC stripped"}
 @pytest.mark.parametrize("kind", BETWEEN)
 @pytest.mark.parametrize("credential", ["password", "password and realm", "tickets and password"])
 @pytest.mark.parametrize("ntlm", [None, "no-kdc"])
-def test_nobody_between_the_ends_gets_an_octet_of_ntlm(kind: str, credential: str, ntlm: str | None) -> None:
+def test_nobody_between_the_ends_gets_an_octet_of_ntlm(kind: str, credential: str, ntlm: NtlmUse | None) -> None:
     kdc = standing()
     given: Credential = {
         "password": ALICE,

@@ -13,7 +13,7 @@ from securestream.drive import Services, respond_blocking
 from securestream.errors import SecureStreamError
 from securestream.machine import HandshakeMachine, owed_token
 from securestream.negotiation import Negotiation
-from securestream.options import ContextFlags, Options
+from securestream.options import Clock, ContextFlags, Options
 from securestream.provider import Established, FirstUse, SecurityPackage, TargetName
 from securestream.redaction import Secret
 from securestream.services.replay import MemoryReplay
@@ -47,9 +47,9 @@ def unaltered(token: bytes) -> bytes:
     return token
 
 
-def corp(**attributes: object) -> EmbeddedKdc:
+def corp(clock: Clock = lambda: NOW, **attributes: object) -> EmbeddedKdc:
     """The realm, with alice, who has the same password on the server, and the service."""
-    kdc = EmbeddedKdc(REALM, clock=lambda: NOW)
+    kdc = EmbeddedKdc(REALM, clock=clock)
     kdc.add_principal("alice", PASSWORD)
     kdc.add_service(SPN, **attributes)
     return kdc
@@ -81,14 +81,14 @@ def is_for_a_service(effect: KdcRequest) -> bool:
 
 def logged_on(kdc: EmbeddedKdc, name: str = "alice", password: str = PASSWORD) -> CachedTicket:
     """A ticket-granting ticket, as kinit gets it."""
-    session = Session(ClientSettings(kdc.config), options())
+    session = Session(ClientSettings(kdc.config), options(clock=kdc.clock))
     running = initial_ticket(session, KerberosName.parse(f"{name}@{REALM}"), PasswordKeys(Secret(password)))
     return drive(running, {KdcRequest: kdc.answer}).ticket
 
 
-def options(*, flags: ContextFlags = ContextFlags.MUTUAL) -> Options:
+def options(*, flags: ContextFlags = ContextFlags.MUTUAL, clock: Clock = lambda: NOW) -> Options:
     """Options whose clock stands."""
-    return Options(clock=lambda: NOW, random=os.urandom, flags=flags)
+    return Options(clock=clock, random=os.urandom, flags=flags)
 
 
 @dataclass
@@ -142,6 +142,7 @@ def attempt(
     accepting: Credential = ACCOUNTS,
     target: TargetName | None = TARGET,
     mine: Options | None = None,
+    theirs: Options | None = None,
     to_server: Alter = unaltered,
     to_client: Alter = unaltered,
 ) -> Attempt:
@@ -155,6 +156,7 @@ def attempt(
         accepting: the server's credential.
         target: the service.
         mine: the client's options.
+        theirs: the server's.
         to_server: changes tokens on their way.
         to_client: likewise.
     """
@@ -167,10 +169,10 @@ def attempt(
         return ask(effect)
 
     services.register(KdcRequest, blocking=noted)
-    services.register_performer(FirstUse, MemoryReplay(clock=lambda: NOW))
+    services.register_performer(FirstUse, MemoryReplay(clock=(theirs or options()).clock))
     mine = mine or options()
     initiator = HandshakeMachine(client.initiate(credential, target, mine), mine.limits)
-    acceptor = HandshakeMachine(server.accept(accepting, options()), mine.limits)
+    acceptor = HandshakeMachine(server.accept(accepting, theirs or options()), mine.limits)
     reply: bytes | None = None
     for _ in itertools.count():
         try:
