@@ -69,6 +69,9 @@ CASES: Final[Mapping[str, tuple[Case, str]]] = {
     "Kerberos, second attempt": (Case("Kerberos", again=True), "sealed, mutual, Identification"),
     "NTLM, half-close": (Case("NTLM only", half_close=_HALF), "sealed, Identification"),
     "Kerberos, half-close": (Case("Kerberos", half_close=_HALF), "sealed, mutual, Identification"),
+    "Kerberos, octet by octet": (Case("Kerberos", drip=True), "sealed, mutual, Identification"),
+    "NTLM, octet by octet": (Case("NTLM only", drip=True), "sealed, Identification"),
+    "NTLM, None, octet by octet": (Case("NTLM only", "None", drip=True), "bare, Identification"),
     "NTLM, None, half-close": (Case("NTLM only", "None", half_close=_HALF), "bare, Identification"),
 }
 """Each case, and what .NET's client comes to with .NET's server."""
@@ -99,9 +102,9 @@ _KDC_FIRST: Final = "a password that a KDC has refused is not tried on the serve
 _TARGET: Final = "MIT krb5 under .NET has no better code; ours is that of Windows: TARGET_UNKNOWN"
 _NTLM_LEVEL: Final = "gss-ntlmssp calls every context one for identification; ours reads the flag of the client"
 
-_KERBEROS: Final = ("c 16 NegTokenInit(AP-REQ)", "s 14 NegTokenResp(AP-REP)")
-_LOGON: Final = ("c 16 NegTokenInit(NTLM 1)", "s 16 NegTokenResp(NTLM 2)", "c 16 NegTokenResp(NTLM 3)")
-_NTLM: Final = (*_LOGON, "s 14 NegTokenResp(token)")
+_KERBEROS: Final = ("c 16 init [Kerberos NTLM] AP-REQ", "s 14 accept-completed [Kerberos] AP-REP")
+_LOGON: Final = ("c 16 init [NTLM] NTLM 1", "s 16 accept-incomplete [NTLM] NTLM 2", "c 16 accept-incomplete NTLM 3 MIC")
+_NTLM: Final = (*_LOGON, "s 14 accept-completed MIC")
 _BARE: Final = ("c 16 bare NTLM 1", "s 16 bare NTLM 2", "c 14 bare NTLM 3")
 _DENIED: Final = "s 15 0x8009030c"
 
@@ -140,7 +143,9 @@ DIFFERENCES: Final[Mapping[tuple[str, End], Difference]] = {
     ("NTLM only, EncryptAndSign", "ours"): Difference(_IDENTIFY, _unconfirmed()),
     ("NTLM only, Sign", "ours"): Difference(_IDENTIFY, _unconfirmed("signed")),
     ("NTLM only, None", "ours"): Difference(_INTEGRITY, _SIGNED_BY_NTLM),
-    ("tickets alone, None", "ours"): Difference(_INTEGRITY, {**_SIGNED_BY_KERBEROS, **_DONE, "frames": _KERBEROS}),
+    ("tickets alone, None", "ours"): Difference(
+        _INTEGRITY, {**_SIGNED_BY_KERBEROS, **_DONE, "frames": ("c 16 init [Kerberos] AP-REQ", _KERBEROS[1])}
+    ),
     ("NTLM, wrong password", ".NET"): Difference(_SERVER_REASON, {**_REFUSED, "frames": (*_LOGON, _DENIED)}),
     ("NTLM, None, wrong password", ".NET"): Difference(_SERVER_REASON, {**_REFUSED, "frames": (*_BARE, _DENIED)}),
     ("NTLM, None, wrong password", "ours"): Difference(_INTEGRITY, {"frames": (*_LOGON, "s 15 0x80090304")}),
@@ -192,6 +197,8 @@ DIFFERENCES: Final[Mapping[tuple[str, End], Difference]] = {
     ("Kerberos, second attempt", ".NET"): Difference(_SERVER_REASON, {"frames": (*_LOGON, _DENIED, *_KERBEROS)}),
     ("Kerberos, second attempt", "ours"): Difference(_KDC_FIRST, {"frames": ("c 15 0x8009030c", *_KERBEROS)}),
     ("NTLM, half-close", "ours"): Difference(_IDENTIFY, _unconfirmed()),
+    ("NTLM, octet by octet", "ours"): Difference(_IDENTIFY, _unconfirmed()),
+    ("NTLM, None, octet by octet", "ours"): Difference(_INTEGRITY, _SIGNED_BY_NTLM),
     ("NTLM, None, half-close", "ours"): Difference(_INTEGRITY, _SIGNED_BY_NTLM),
 }
 """By the case and whose client it is (the other end is the other's): every difference; there are no others."""

@@ -57,6 +57,7 @@ class Case:
         again: whether the first attempt is made with a wrong password, and a second one over the same connection.
         sizes: octets sent and echoed, one after the other.
         half_close: octets after which the client ends its side, to be echoed all the same.
+        drip: whether every octet travels by itself.
     """
 
     who: Who
@@ -68,6 +69,7 @@ class Case:
     again: bool = False
     sizes: tuple[int, ...] = (0, 1, 1000)
     half_close: int = 0
+    drip: bool = False
 
     @property
     def server_level(self) -> Level:
@@ -136,7 +138,7 @@ class Ends:
         serve = self._serve_theirs if server == ".NET" else self._serve_ours
         call = self._call_theirs if client == ".NET" else self._call_ours
         with anyio.fail_after(2 * PATIENCE):
-            async with serve(case) as (port, served), recording(port) as recorder:
+            async with serve(case) as (port, served), recording(port, drip=case.drip) as recorder:
                 called = await call(case, recorder.port)
                 return _observed(case, called, await served(), await recorder.ended())
 

@@ -10,9 +10,21 @@ from typing import Final, Literal
 import anyio
 import anyio.abc
 
+from securestream.wire import der
+from securestream_providers.negotiate.messages import (
+    KERBEROS,
+    MS_KERBEROS,
+    NTLM,
+    SPNEGO,
+    NegTokenInit,
+    NegTokenResp,
+    unframe,
+)
+
 Way = Literal["c", "s"]
 """Who speaks: the client or the server."""
 
+MAX_PIECE: Final = 65536
 _HEADER: Final = 5
 _SIZE: Final = 4
 _DONE, _ERROR, _IN_PROGRESS = 0x14, 0x15, 0x16
@@ -42,22 +54,40 @@ class Frame:
         return f"{self.way} {self.identifier:02x} {what}".rstrip()
 
 
+SPNEGO_OID: Final = der.oid_octets(SPNEGO)
+KERBEROS_OID: Final = der.oid_octets(KERBEROS)
+_NAMES: Final = {KERBEROS: "Kerberos", MS_KERBEROS: "MS Kerberos", NTLM: "NTLM"}
+_KERBEROS_TOKENS: Final = {b"\1\0": "AP-REQ", b"\2\0": "AP-REP", b"\3\0": "KRB-ERROR"}
+
+
 def content(token: bytes) -> str:
-    """What a token is, for comparisons: its envelope, and the mechanism's message in it."""
+    """What a token says, for comparisons: its envelope, and the mechanism's message in it."""
     if not token:
         return "empty"
-    inner = "token"
-    for number in (1, 2, 3):
-        if b"NTLMSSP\0" + number.to_bytes(4, "little") in token:
-            inner = f"NTLM {number}"
-    for identifier, name in ((b"\x01\x00", "AP-REQ"), (b"\x02\x00", "AP-REP"), (b"\x03\x00", "KRB-ERROR")):
-        if bytes.fromhex("06092a864886f712010202") + identifier in token:
-            inner = name
+    if token[0] == 0x60 and SPNEGO_OID in token[:16]:
+        offer = unframe(token)
+        assert isinstance(offer, NegTokenInit)
+        offered = " ".join(_NAMES[name] for name in offer.mech_types.mech_types)
+        return f"init [{offered}] {_inner(offer.mech_token)}"
+    if token[0] != 0xA1:
+        return f"bare {_inner(token)}"
+    answer = NegTokenResp.decode(token)
+    words = [
+        "" if answer.neg_state is None else answer.neg_state.name.lower().replace("_", "-"),
+        "" if answer.supported_mech is None else f"[{_NAMES[answer.supported_mech]}]",
+        "" if answer.response_token is None else _inner(answer.response_token),
+        "" if answer.mech_list_mic is None else "MIC",
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _inner(token: bytes | None) -> str:
+    if token is None:
+        return "nothing"
     if token.startswith(b"NTLMSSP\0"):
-        return f"bare {inner}"
-    if token[0] == 0x60:
-        return f"NegTokenInit({inner})" if bytes.fromhex("06062b0601050502") in token[:16] else f"bare {inner}"
-    return f"NegTokenResp({inner})" if token[0] == 0xA1 else inner
+        return f"NTLM {token[8]}"
+    place = token.find(KERBEROS_OID)
+    return _KERBEROS_TOKENS[token[place + len(KERBEROS_OID) :][:2]] if 0 < place < 8 else "token"
 
 
 def _protects(last: bytes) -> bool:
@@ -121,9 +151,11 @@ class Recorder:
 
     Args:
         server_port: where it connects to, on 127.0.0.1.
+        drip: whether it passes every octet by itself.
     """
 
-    def __init__(self, server_port: int) -> None:
+    def __init__(self, server_port: int, *, drip: bool = False) -> None:
+        self._piece = 1 if drip else MAX_PIECE
         self.port = 0
         self.recording = Recording()
         self._ended = anyio.Event()
@@ -146,7 +178,8 @@ class Recorder:
         try:
             async for octets in source:
                 self.recording.take(way, octets)
-                await sink.send(octets)
+                for start in range(0, len(octets), self._piece):
+                    await sink.send(octets[start : start + self._piece])
             self.recording.ends.append(way)
             await sink.send_eof()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
@@ -154,9 +187,9 @@ class Recorder:
 
 
 @asynccontextmanager
-async def recording(server_port: int) -> AsyncGenerator[Recorder]:
-    """A recorder before `server_port` of 127.0.0.1."""
-    recorder = Recorder(server_port)
+async def recording(server_port: int, *, drip: bool = False) -> AsyncGenerator[Recorder]:
+    """A recorder before `server_port` of 127.0.0.1; see `Recorder`."""
+    recorder = Recorder(server_port, drip=drip)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener, anyio.create_task_group() as tasks:
         recorder.port = listener.extra(anyio.abc.SocketAttribute.local_port)

@@ -8,6 +8,7 @@ expected_negotiate_dotnet.py states, with a reason for each difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import Final
 
@@ -50,9 +51,11 @@ def ends(version: str, mit_kdc: MitKdc, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize("name", CASES)
 async def test_it_comes_to_what_dotnet_comes_to_with_itself(
-    name: str, version: str, ends: Ends, matrix: Filler
+    name: str, version: str, ends: Ends, matrix: Filler, anyio_backend_name: str
 ) -> None:
     case, outcome = CASES[name]
+    if anyio_backend_name == "trio":  # megabytes once are enough
+        case = replace(case, sizes=tuple(min(size, 200_000) for size in case.sizes))
     reference = await ends.reference(case)
     assert reference.client == outcome
     for role, client, server in _PAIRS:
