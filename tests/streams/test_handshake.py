@@ -8,6 +8,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
+from securestream.credentials import Credential
 from securestream.errors import (
     FramingError,
     HandshakeTimeout,
@@ -17,7 +18,8 @@ from securestream.errors import (
     QualityNotMet,
     UsageError,
 )
-from securestream.options import ContextFlags, Protection
+from securestream.options import ContextFlags, Options, Protection
+from securestream.provider import Compute, Handshake, TargetName
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.negotiate import NegotiateStream
 from tests.streams.pairs import (
@@ -112,6 +114,32 @@ async def test_further_credentials_are_tried_over_the_same_connection() -> None:
     async with closing(one, other):
         await one.send(b"in the end")
         assert await receive_exactly(other, 10) == b"in the end"
+
+
+async def test_a_further_credential_is_tried_when_the_authority_refused_the_one_before() -> None:
+    """As where a KDC refuses a password, of which the server never learns but by the error frame."""
+
+    class Judged(Toy):
+        """Its authority refuses Mallory at once."""
+
+        def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
+            if credential is MALLORY:
+                return _denied()
+            return super().initiate(credential, target, options)
+
+    client, server = await tcp_pair()
+    one, other = await both(
+        lambda: NegotiateStream.wrap_client(client, package=Judged(), credential=[MALLORY, ALICE]),
+        lambda: NegotiateStream.wrap_server(server, package=Toy(), credential=ALICE, attempts=2),
+    )
+    async with closing(one, other):
+        await one.send(b"in the end")
+        assert await receive_exactly(other, 10) == b"in the end"
+
+
+def _denied() -> Handshake:
+    yield from Compute(lambda: None)
+    raise LogonDenied("the authority knows no such password")
 
 
 async def test_attempts_are_counted() -> None:
