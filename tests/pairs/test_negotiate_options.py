@@ -24,6 +24,7 @@ from securestream_providers.negotiate.messages import (
     NegTokenResp,
 )
 from securestream_providers.ntlm import Ntlm
+from securestream_providers.schannel import Schannel
 from tests.providers.kerberos.ends import Realm, new_services
 from tests.providers.kerberos.ends import package as kerberos
 from tests.providers.negotiate.ends import Meeting, meet, options, talk
@@ -223,6 +224,8 @@ def test_a_wrong_password_is_refused_in_the_envelope() -> None:
         ((Toy(),), {"ntlm": "sometimes"}, "never"),
         ((Toy(),), {"bare": "maybe"}, "refused"),
         ((Negotiate(Toy()),), {}, "in a negotiation is refused"),
+        ((Schannel(),), {}, "a protocol of its own"),
+        ((Toy(oid=""),), {}, "neither an OID nor a NEGOEX scheme"),
     ],
 )
 def test_arguments_that_contradict_each_other(

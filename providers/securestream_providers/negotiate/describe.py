@@ -38,6 +38,9 @@ OID_NAMES: Final = {
 }
 """Names of mechanisms for readers."""
 
+_BARE_KERBEROS: Final = (b"\x6e", b"\x6f", b"\x7e")
+"""AP-REQ, AP-REP and KRB-ERROR without a frame, as in DCE style."""
+
 
 def describe(packages: tuple[SecurityPackage, ...], token: bytes) -> str:
     """One line on a token; octets that are none are said to be so."""
@@ -93,9 +96,19 @@ def _inner(packages: tuple[SecurityPackage, ...], token: bytes) -> str:
     """What the package says whose token it is; the octets tell."""
     if token.startswith(SIGNATURE):
         return describe_negoex(packages, token)
-    bare = bare_mechanism(token)
-    oid = "" if bare is None else canonical(bare.oid)
+    oid = _mechanism_of(token)
     for package in packages:
         if oid in {canonical(own) for own in package.info.oids} and isinstance(package, TokenDescriber):
             return package.describe_token(token)
     return f"{mechanism_name(oid) or 'token'} ({len(token)} octets)"
+
+
+def _mechanism_of(token: bytes) -> str:
+    """The OID of a token's mechanism; empty where the octets do not tell."""
+    if token[:1] in _BARE_KERBEROS:
+        return KERBEROS
+    try:
+        bare = bare_mechanism(token)
+    except MalformedMessage:
+        return ""
+    return SPNEGO if bare is None else canonical(bare.oid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from securestream.credentials import Credential
 from securestream.errors import (
     Downgrade,
     ErrorKind,
@@ -16,7 +17,8 @@ from securestream.errors import (
 )
 from securestream.machine import owed_token
 from securestream.negotiation import Verdict
-from securestream.options import Role
+from securestream.options import Options, Role
+from securestream.provider import Exchange, Handshake, TargetName
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.negotiate.messages import (
     HINTS,
@@ -154,6 +156,21 @@ def test_another_choice_begins_anew() -> None:
     assert report.chosen is not None
     assert report.chosen.identifier == FIRST
     assert "acceptor chose another" in report.reason_against("Toy2")
+
+
+class Listener(Toy):
+    """A mechanism whose acceptor speaks first."""
+
+    def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
+        yield from Exchange()
+        return (yield from super().initiate(credential, target, options))
+
+
+def test_a_mechanism_that_would_only_listen_cannot_be_switched_to() -> None:
+    machine = initiator(Negotiate(Toy(SECOND), Listener()))
+    machine.step()
+    with pytest.raises(InvalidToken, match="cannot begin in the middle"):
+        machine.step(resp(NegState.REQUEST_MIC, FIRST))
 
 
 @pytest.mark.parametrize("chosen", [FIRST, SECOND])

@@ -37,7 +37,7 @@ class Toy:
     """A package of the toy mechanism.
 
     Args:
-        oid: by which it is negotiated.
+        oid: by which it is negotiated; empty: it cannot be.
         legs: how many tokens are exchanged, the initiator's first.
         integrity: whether its contexts give integrity.
         needs_mic: whether its contexts want mechListMICs for the first choice, too, as NTLM does.
@@ -61,7 +61,7 @@ class Toy:
     @property
     def info(self) -> PackageInfo:
         capabilities = Capability.INTEGRITY | Capability.PRIVACY | Capability.CONNECTION
-        return PackageInfo(f"Toy{self.oid[-1]}", "a toy", capabilities, 64, oids=(self.oid,))
+        return PackageInfo(f"Toy{self.oid[-1:]}", "a toy", capabilities, 64, oids=(self.oid,) if self.oid else ())
 
     def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
         return Unusable(self.usable_reason) if self.usable_reason else None
