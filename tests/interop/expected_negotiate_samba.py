@@ -21,12 +21,11 @@ _BOTH_WAYS = (
     "altered list of mechanisms",
     "anonymous NTLM",
 )
-_HELPER = ("NTLM", "wrong password, NTLM")
+_HELPER = (*MECHANISMS, "wrong password, NTLM")
 
 NEGOTIATE_SAMBA: tuple[Cell, ...] = (
     *cells(TABLE, "Samba AD", ("server",), _LDAP),
     *cells(TABLE, "GENSEC", ("initiator", "acceptor"), _BOTH_WAYS),
     *cells(TABLE, "GENSEC", ("initiator",), ("Kerberos, DCE style",)),
     *cells(TABLE, "ntlm_auth", ("initiator", "acceptor"), _HELPER),
-    *cells(TABLE, "ntlm_auth", ("acceptor",), ("Kerberos",)),
 )

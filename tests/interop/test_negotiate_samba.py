@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Literal, Protocol
 
@@ -20,7 +21,13 @@ from securestream.drive import Services, respond_blocking
 from securestream.options import ContextFlags, Options, Role
 from securestream.principal import NameType
 from securestream.provider import Capability, Exchange, Handshake, PackageInfo, TargetName, Unusable
+from securestream.redaction import Secret
 from securestream_providers.kerberos import Kerberos
+from securestream_providers.kerberos import client as kdc_client
+from securestream_providers.kerberos.cli.running import run
+from securestream_providers.krb5.ccache import write_ccache
+from securestream_providers.krb5.names import KerberosName
+from securestream_providers.krb5.tickets import TicketCache
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.negotiate.messages import NegTokenInit, frame, unframe
 from securestream_providers.ntlm import Ntlm
@@ -460,13 +467,27 @@ def test_winbind_refuses_a_wrong_password(domain: SambaDomain, version: str, mat
     matrix.fill(TABLE, HELPER, version, "acceptor", "wrong password, NTLM", "refused")
 
 
-def test_winbinds_client(domain: SambaDomain, version: str, matrix: Filler) -> None:
-    with HelperPeer(domain, "alice", USERS["alice"], WEB) as helper:
+@pytest.fixture
+def cache(domain: SambaDomain, tmp_path: Path) -> Path:
+    """Alice's ticket-granting ticket in a file."""
+    asking = kdc_client.Session(kdc_client.ClientSettings(domain.config), system_options())
+    alice = KerberosName(REALM, ("alice",))
+    part = kdc_client.initial_ticket(asking, alice, kdc_client.PasswordKeys(Secret(USERS["alice"])))
+    file = tmp_path / "tickets"
+    file.touch(mode=0o600)
+    file.write_bytes(write_ccache(TicketCache(alice, (domain.run(run, part).ticket,))))
+    return file
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_winbinds_client(domain: SambaDomain, version: str, mechanism: str, cache: Path, matrix: Filler) -> None:
+    tickets = cache if mechanism == "Kerberos" else None
+    with HelperPeer(domain, "alice", USERS["alice"], WEB, cache=tickets) as helper:
         established = complete(domain, acceptor(domain), helper)
-        assert chosen(established) == ("NTLM", True)
-        assert (established.peer.name, established.peer.authority) == ("alice", NETBIOS)
+        assert chosen(established) == (mechanism, mechanism == "NTLM")
+        assert established.peer.name == "alice"
         assert helper.session_key() == context_of(established).session_key
-    matrix.fill(TABLE, HELPER, version, "initiator", "NTLM", "alice, the same session key")
+    matrix.fill(TABLE, HELPER, version, "initiator", mechanism, "alice, the same session key")
 
 
 def test_a_wrong_password_of_winbinds_client_is_refused(domain: SambaDomain, version: str, matrix: Filler) -> None:

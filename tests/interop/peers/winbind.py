@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from tests.interop.peers.foreign import Refused
-from tests.interop.peers.samba_ad import NETBIOS, SambaDomain
+from tests.interop.peers.samba_ad import NETBIOS, REALM, SambaDomain
 
 NAME: Final = "ntlm_auth"
 FEATURES: Final = "NTLMSSP_FEATURE_SESSION_KEY NTLMSSP_FEATURE_SIGN NTLMSSP_FEATURE_SEAL"
@@ -19,24 +21,43 @@ class HelperPeer:
 
     Args:
         domain: where it runs.
-        user: whom it is to log on by NTLM to `service` (``service/host``); an acceptor without.
+        user: whom it is to log on to `service` (``service/host``); an acceptor without.
         password: the user's.
+        service: the name.
+        cache: the user's tickets, by which it uses Kerberos; NTLM without.
     """
 
-    def __init__(self, domain: SambaDomain, user: str | None = None, password: str = "", service: str = "") -> None:
+    def __init__(
+        self,
+        domain: SambaDomain,
+        user: str | None = None,
+        password: str = "",
+        service: str = "",
+        *,
+        cache: Path | None = None,
+    ) -> None:
         program = ["ntlm_auth", f"--configfile={domain.configuration}"]
         if user is None:
             program += ["--helper-protocol=gss-spnego"]
         else:
             kind, _, host = service.partition("/")
             program += ["--helper-protocol=gss-spnego-client", f"--username={user}", f"--password={password}"]
-            program += [f"--domain={NETBIOS}", f"--target-service={kind}", f"--target-hostname={host}"]
+            program += [
+                f"--domain={REALM if cache else NETBIOS}",
+                f"--target-service={kind}",
+                f"--target-hostname={host}",
+            ]
         self._process = subprocess.Popen(
             domain.inside(*program),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env={
+                **os.environ,
+                "KRB5_CONFIG": str(domain.krb5_config),
+                "KRB5CCNAME": f"FILE:{cache}" if cache else "MEMORY:none",
+            },
         )
         self._initiates = user is not None
         self._began = False
