@@ -12,7 +12,6 @@ import anyio
 from securestream.errors import ErrorKind, SecureStreamError
 from securestream.negotiation import Negotiation
 
-
 _OURSELVES: Final = "securestream"
 """Whose failure it is where nobody else is named."""
 

@@ -59,12 +59,14 @@ def connect(
 ) -> subprocess.CompletedProcess[bytes]:
     """A client of the realm, or of none: `configured`."""
     own = {} if configured else {"KRB5_CONFIG": str(realm.folder / "no-realm.conf")}
-    return run(
+    done = run(
         *("connect", server.address, "--target", SERVICE, *arguments),
         stdin=SAYS,
         password=password,
         environ=realm.environ | own,
     )
+    assert PASSWORD.encode() not in done.stderr
+    return done
 
 
 def considered(event: dict[str, Any]) -> dict[str, tuple[str, str]]:
