@@ -227,6 +227,7 @@ def test_a_realm_is_configured_wherever_it_is_written_down() -> None:
         met = attempt(end(replace(config, dns_lookup_kdc=False), "no-kdc"), Password(user, PASSWORD))
         check_nothing_left(met)
         assert "no KDC of " in str(met.error)
+        assert (f"{REALM} is configured: is that the realm" in str(met.error)) is (REALM not in user.upper())
 
 
 def test_a_package_told_of_its_realm_has_it_configured() -> None:

@@ -97,11 +97,13 @@ class Krb5Config:
     allow_rc4: bool = False
     allow_des3: bool = False
 
-    def mentions(self, realm: str) -> bool:
-        """Whether somebody configured a realm: by default_realm, [realms], [domain_realm] or [capaths].
+    def configured_realm(self, realm: str) -> str:
+        """The realm that somebody configured by default_realm, [realms], [domain_realm] or [capaths]; empty for none.
 
         Case does not matter, and neither do the further labels of its name: users write ``CORP`` for CORP.EXAMPLE.COM.
         """
+        named = (self.default_realm, *self.realms, *self.domain_realm.values(), *self.capaths)
+        if realm in named:
+            return realm
         wanted = realm.casefold()
-        named = {self.default_realm, *self.realms, *self.domain_realm.values(), *self.capaths}
-        return any(f"{name.casefold()}.".startswith(f"{wanted}.") for name in named)
+        return next((name for name in named if f"{name.casefold()}.".startswith(f"{wanted}.")), "")

@@ -118,7 +118,8 @@ def no_kdc_of_a_configured_realm(stack: ExitStack, monkeypatch: pytest.MonkeyPat
 @cause
 def no_kdc_of_the_first_label_of_a_realm(stack: ExitStack, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Cause:
     return Cause(
-        "no KDC of CORP is configured; name one in [realms] of krb5.conf, or by kdc=",
+        f"no KDC of CORP is configured; name one in [realms] of krb5.conf, or by kdc=; {REALM} is configured: is that "
+        f"the realm, and users are to be written name@{REALM}?",
         ErrorKind.NO_AUTHORITY,
         credential=Password(r"CORP\alice", PASSWORD),
     )

@@ -60,7 +60,12 @@ async def servers_of(request: KdcRequest) -> Servers:
 
 def _unknown(request: KdcRequest, sentence: str) -> NoAuthority:
     """The error where nobody is known who could be asked; a realm that is configured is no unknown one for that."""
-    return NoAuthority(sentence) if request.config.mentions(request.realm) else NoAuthorityKnown(sentence)
+    configured = request.config.configured_realm(request.realm)
+    if not configured:
+        return NoAuthorityKnown(sentence)
+    if configured != request.realm:
+        sentence += f"; {configured} is configured: is that the realm, and users are to be written name@{configured}?"
+    return NoAuthority(sentence)
 
 
 def _configured(realm: RealmConfig, service: KdcService) -> tuple[KdcAddress, ...]:
