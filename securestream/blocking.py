@@ -17,7 +17,7 @@ from typing import Self, cast
 
 from securestream._channel import Channel, Frames, Records
 from securestream.ambient import system_options
-from securestream.carrier import Admit, CarrierHandshake
+from securestream.carrier import Admit, CarrierHandshake, impersonation_of
 from securestream.credentials import Credential
 from securestream.drive import Services, respond_blocking
 from securestream.errors import ContextExpired, HandshakeTimeout, UsageError
@@ -25,7 +25,7 @@ from securestream.framing.base import Framing
 from securestream.framing.nns import NnsFraming
 from securestream.framing.raw import RawFraming
 from securestream.negotiation import Negotiation
-from securestream.options import Options, Protection, Role
+from securestream.options import ImpersonationLevel, Options, Protection, Role
 from securestream.principal import Principal
 from securestream.provider import Buffer, Capability, SecurityContext, SecurityPackage, TargetName
 from securestream.registry import DEFAULT_PACKAGE, Registry
@@ -52,7 +52,9 @@ class SecureSocket:
         self._negotiation = established.negotiation
         self._protection = carrier.protection
         self._channel: Channel
+        self._impersonation: ImpersonationLevel | None = None
         if isinstance(established.result, SecurityContext):
+            self._impersonation = impersonation_of(established.result)
             self._channel = Frames(established.result, framing, carrier.protection)
         else:
             self._channel = Records(established.result, framing.trailing_data())
@@ -70,6 +72,7 @@ class SecureSocket:
         credential: Credential | None = None,
         target: str | None = None,
         protection: Protection | None = None,
+        impersonation: ImpersonationLevel | None = None,
         options: Options | None = None,
         framing: Framing | None = None,
         services: Services | None = None,
@@ -85,6 +88,8 @@ class SecureSocket:
             credential: as whom; `None` for the package's default identity.
             target: the service to reach.
             protection: the least protection of the data; by default that of `options`, which is to encrypt and sign.
+            impersonation: how far a server may act as its client: as a client the most that is allowed, as a server the
+                least that is demanded; by default that of `options`, which is to identify it.
             options: what else is asked; `None` for `system_options()`.
             framing: the wire; `None` for that of .NET's NegotiateStream, or for a package like TLS, which is a protocol
                 of its own, none.
@@ -101,7 +106,8 @@ class SecureSocket:
             FramingError: the peer speaks something else.
             OSError: the socket failed.
         """
-        made = _Handshaking(sock, package, options, protection, framing, handshake_timeout)
+        asked = _asked(options, protection, impersonation)
+        made = _Handshaking(sock, package, asked, framing, handshake_timeout)
         name = None if target is None else TargetName(target)
         return cls(sock, *made.run(Role.INITIATOR, credential, name, services, admit, received))
 
@@ -113,6 +119,7 @@ class SecureSocket:
         package: str | SecurityPackage = DEFAULT_PACKAGE,
         credential: Credential | None = None,
         protection: Protection | None = None,
+        impersonation: ImpersonationLevel | None = None,
         options: Options | None = None,
         framing: Framing | None = None,
         services: Services | None = None,
@@ -121,7 +128,8 @@ class SecureSocket:
         received: bytes = b"",
     ) -> Self:
         """Perform the acceptor's handshake on an accepted socket; arguments and errors are those of `wrap_client`."""
-        made = _Handshaking(sock, package, options, protection, framing, handshake_timeout)
+        asked = _asked(options, protection, impersonation)
+        made = _Handshaking(sock, package, asked, framing, handshake_timeout)
         return cls(sock, *made.run(Role.ACCEPTOR, credential, None, services, admit, received))
 
     def __enter__(self) -> Self:
@@ -143,6 +151,11 @@ class SecureSocket:
     def protection(self) -> Protection:
         """How data is protected."""
         return self._protection
+
+    @property
+    def impersonation(self) -> ImpersonationLevel | None:
+        """How far the server may act as the client; `None` where the channel is TLS."""
+        return self._impersonation
 
     @property
     def package(self) -> str:
@@ -253,6 +266,7 @@ def connect(
     credential: Credential | None = None,
     target: str | None = None,
     protection: Protection | None = None,
+    impersonation: ImpersonationLevel | None = None,
     options: Options | None = None,
     services: Services | None = None,
     handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
@@ -274,10 +288,19 @@ def connect(
         credential=credential,
         target=f"host/{host}" if target is None else target,
         protection=protection,
+        impersonation=impersonation,
         options=options,
         services=services,
         handshake_timeout=handshake_timeout,
     )
+
+
+def _asked(options: Options | None, protection: Protection | None, impersonation: ImpersonationLevel | None) -> Options:
+    """The options, with what was given beside them in its place."""
+    asked = system_options() if options is None else options
+    if protection is not None:
+        asked = replace(asked, protection=protection)
+    return asked if impersonation is None else replace(asked, impersonation=impersonation)
 
 
 def _source_of(sock: socket.socket) -> str:
@@ -300,16 +323,12 @@ class _Handshaking:
         self,
         sock: socket.socket,
         package: str | SecurityPackage,
-        options: Options | None,
-        protection: Protection | None,
+        options: Options,
         framing: Framing | None,
         timeout: float | None,
     ) -> None:
         self._socket = sock
         self._package = Registry.installed()[package] if isinstance(package, str) else package
-        options = system_options() if options is None else options
-        if protection is not None:
-            options = replace(options, protection=protection)
         self._options = options if options.source else replace(options, source=_source_of(sock))
         self._framing = _default_framing(self._package, self._options) if framing is None else framing
         self._deadline = None if timeout is None else time.monotonic() + timeout

@@ -87,6 +87,7 @@ class CarrierHandshake:
         admit: Admit | None = None,
     ) -> None:
         info = package.info
+        check_levels(info, options)
         self._has_closing_leg = _has_closing_leg(info, framing)
         if role not in info.roles:
             raise UsageError(f"{info.name} plays no {role.value}")
@@ -233,6 +234,16 @@ class CarrierHandshake:
         established, self._established, self._complete = self._established, None, False
         if established is not None and isinstance(established.result, SecurityContext):
             established.result.discard()
+
+
+def check_levels(info: PackageInfo, options: Options) -> None:
+    """Refuse options with a level that a package does not have, rather than ignore it.
+
+    Raises:
+        UsageError: an impersonation level, where nobody can act as the peer because the channel is TLS.
+    """
+    if Capability.STREAM in info.capabilities and options.impersonation is not ImpersonationLevel.IDENTIFICATION:
+        raise UsageError(f"{info.name} has no impersonation levels: leave impersonation at IDENTIFICATION")
 
 
 def check_quality(established: Established, options: Options) -> None:

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
 from securestream.ambient import system_options
-from securestream.carrier import Admit, CarrierHandshake
+from securestream.carrier import Admit, CarrierHandshake, check_levels
 from securestream.credentials import Credential
 from securestream.drive import Services, respond
 from securestream.errors import (
@@ -129,8 +129,7 @@ def make_settings(
     if not credentials:
         raise UsageError("an empty sequence of credentials: give one, or None for the package's default")
     used = Registry.installed()[package] if isinstance(package, str) else package
-    if impersonation is not None and Capability.STREAM in used.info.capabilities:
-        raise UsageError(f"{used.info.name} has no impersonation levels: leave impersonation out")
+    check_levels(used.info, chosen)
     return Settings(
         package=used,
         credentials=credentials,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
@@ -70,6 +72,20 @@ async def test_a_mechanism_that_cannot_delegate_does_not_pretend_to() -> None:
     with pytest.raises(ss.PeerRefused) as refused:
         await meet(Level.DELEGATION, Level.DELEGATION)
     assert refused.value.code == 1790
+
+
+def test_a_blocking_socket_has_the_same_levels() -> None:
+    here, there = socket.socketpair()
+    accounts = ss.Accounts.memory(alice="secret")
+    with ThreadPoolExecutor(1) as threads:
+        accepted = threads.submit(
+            ss.SecureSocket.wrap_server, there, package=Ntlm(), credential=accounts, impersonation=Level.IMPERSONATION
+        )
+        one = ss.SecureSocket.wrap_client(
+            here, package=Ntlm(), credential=ss.Password("alice", "secret"), impersonation=Level.IMPERSONATION
+        )
+        with one, accepted.result() as other:
+            assert one.impersonation is other.impersonation is Level.IMPERSONATION
 
 
 @pytest.mark.parametrize("function", [ss.connect, ss.listen])
