@@ -144,7 +144,8 @@ class _Negotiation:
         for index, oid, one in self._common():
             optimistic = self._message.mech_token if index == 0 else None
             self._supported = oid  # as the initiator called it: Windows refuses another name of the same mechanism
-            self._demanded = index > 0 or not self._is_preferred(one)
+            # what this end would rather have chosen, had it been in the list, may have been taken out (RFC 4178 5)
+            self._demanded = index > 0 or one is not self._ready[0]
             try:
                 step = None if optimistic is None else (yield from one.inner.step(optimistic))
             except HandshakeError as failure:
@@ -178,11 +179,6 @@ class _Negotiation:
     def _note_unknown(self, oid: str) -> None:
         if canonical(oid) not in {entry.identifier for entry in self._journal.report().mechanisms}:
             self._journal.unknown(oid)
-
-    def _is_preferred(self, one: _Ready) -> bool:
-        """Whether this end would have chosen it from the list itself; a MIC is left out only then (RFC 4178 5)."""
-        names = {canonical(oid) for oid in self._offered}
-        return next(ready for ready in self._ready if names & ready.mechanism.names) is one
 
     def _go_on(self, one: _Ready, step: Step | None) -> Handshake:
         """Exchange the mechanism's tokens until it is complete at this end."""
