@@ -177,6 +177,17 @@ def test_a_choice_that_is_not_our_first_is_proved(
     matrix.fill(SPNEGO, peers.NAME, version, "initiator", option, "its first, MIC each way")
 
 
+def test_what_we_would_rather_have_chosen_may_have_been_taken_out(
+    parties: Parties, theirs: SpnegoPeer, version: str, matrix: Filler
+) -> None:
+    conversation = negotiate(parties, theirs, "initiator", offered=("krb5",), accepted=("ntlm", "krb5"))
+    assert conversation.responses("ours")[0].neg_state is NegState.REQUEST_MIC
+    assert conversation.mics() == (1, 1)
+    protect(theirs, conversation)
+    option = "our first is not offered: request-mic"
+    matrix.fill(SPNEGO, peers.NAME, version, "initiator", option, "its only one, MIC each way")
+
+
 @pytest.mark.parametrize("offered", [("krb5", "ntlm"), ("ntlm", "krb5")], ids=["first", "refused first"])
 @pytest.mark.parametrize("role", ROLES)
 def test_without_mutual_authentication(
