@@ -9,7 +9,7 @@ from typing import Any, Self
 from securestream.errors import SecureStreamError, UsageError
 from securestream.machine import HandshakeMachine, Step
 from securestream.options import Limits
-from securestream.provider import Effect, Established, Handshake
+from securestream.provider import Effect, Established, Handshake, SecurityContext
 
 
 class Nested:
@@ -22,7 +22,8 @@ class Nested:
     Tokens, and the effects named in `answers`, are the outer's to deal with and come back as a `Step`; every other
     effect passes through to the driver, and so does a failure that the driver throws in. A `HandshakeError` of the
     inner handshake leaves `step`; the outer envelopes its token and raises again. Leaving the ``with`` closes the inner
-    generator, which closing an outer one does not do by itself.
+    generator, which closing an outer one does not do by itself; leaving it by an error discards a context that the
+    inner one had established already, since an outer that fails gives it to nobody.
 
     Args:
         handshake: the inner handshake.
@@ -44,6 +45,9 @@ class Nested:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._machine.close()
+        outcome = None if self._established is None else self._established.result
+        if error is not None and isinstance(outcome, SecurityContext):
+            outcome.discard()
 
     @property
     def established(self) -> Established:

@@ -12,7 +12,7 @@ from securestream.machine import HandshakeMachine
 from securestream.nested import Nested
 from securestream.options import Limits
 from securestream.provider import Exchange, Handshake, VerifyKeys
-from tests.core.handshakes import ALICE, SHARED_KEY, Ask, established, options, pair, raising, run, script
+from tests.core.handshakes import ALICE, SHARED_KEY, Ask, PlainContext, established, options, pair, raising, run, script
 
 
 def wrapping(handshake: Handshake, letter: bytes, *, speaks_first: bool) -> Handshake:
@@ -195,6 +195,39 @@ def test_closing_during_a_need_that_passes_through_closes_the_inner_generator_to
     assert machine.step(b"y").need == Ask()
     machine.close()
     assert closed == ["inner"]
+
+
+def refuse(machine: HandshakeMachine) -> None:
+    with pytest.raises(InvalidToken):
+        machine.step(b"refused")
+
+
+def accept(machine: HandshakeMachine) -> None:
+    assert machine.step(b"accepted").established is not None
+
+
+@pytest.mark.parametrize(("leave", "discarded"), [(refuse, True), (close, True), (accept, False)])
+def test_an_outer_that_fails_discards_what_the_inner_one_established(
+    leave: Callable[[HandshakeMachine], None], discarded: bool
+) -> None:
+    outcome = established(b"last")
+    assert isinstance(outcome.result, PlainContext)
+
+    def inner() -> Handshake:
+        yield from ()
+        return outcome
+
+    def outer() -> Handshake:
+        with Nested(inner()) as nested:
+            step = yield from nested.step()
+            if (yield from Exchange(step.token)) == b"refused":
+                raise InvalidToken("refused")
+            return nested.established
+
+    machine = HandshakeMachine(outer())
+    assert machine.step().token == b"last"
+    leave(machine)
+    assert outcome.result.discarded is discarded
 
 
 def test_inner_tokens_are_limited() -> None:

@@ -411,6 +411,12 @@ def test_a_failed_proof_leaves_no_context_that_works() -> None:
     with pytest.raises(Downgrade):
         machine.step(resp(NegState.ACCEPT_COMPLETED, None, None, Toy().context(Role.ACCEPTOR).sign(types(FIRST))))
     assert [context.is_discarded for context in toy.made] == [True]
+    early = Toy(legs=3)
+    machine = initiator(Negotiate(early))
+    machine.step()
+    with pytest.raises(InvalidToken):
+        machine.step(resp(NegState.ACCEPT_COMPLETED, FIRST, early.token(2)))
+    assert [context.is_discarded for context in early.made] == [True]
     weak = Toy(legs=1, integrity=False)
     with pytest.raises(Downgrade):
         acceptor(Negotiate(Toy(THIRD), weak)).step(offer(FIRST, THIRD, token=weak.token(1)))
