@@ -29,6 +29,9 @@ def initiate(
 ) -> Handshake:
     """The initiator's negotiation: all schemes are offered, with the first token of the first one.
 
+    Each package's handshake goes as far as its metadata, or its first token where it has none, before anything is sent:
+    what cannot begin is not offered.
+
     Args:
         packages: those that can be used, the preferred one first.
         begin: starts an initiator's handshake of one.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from examples.anonymous_provider import AnonymousPackage
 from examples.custom_provider import SharedKeyPackage
 from securestream.credentials import Accounts, Anonymous, Credentials, Password
+from securestream.drive import respond_blocking
 from securestream.errors import (
     Downgrade,
     ErrorKind,
@@ -17,14 +20,16 @@ from securestream.errors import (
     NoCommonMechanism,
     UsageError,
 )
+from securestream.machine import HandshakeMachine
 from securestream.negotiation import Verdict
 from securestream.options import ContextFlags, Role
 from securestream.provider import SecurityContext
 from securestream_providers.negotiate import Negotiate
+from securestream_providers.negotiate.messages import NTLM, NegState, NegTokenResp
 from securestream_providers.negotiate.negoex.messages import ExchangeMessage, Message, MessageType, messages_of
 from securestream_providers.negotiate.negoex.package import Negoex
 from securestream_providers.ntlm import Ntlm
-from tests.core.handshakes import ALICE
+from tests.core.handshakes import ALICE, options
 from tests.providers.negotiate.negoex.hops import Fails, Hops, Keys
 from tests.providers.negotiate.negoex.meeting import ONE, TWO, Meeting, meet
 
@@ -250,6 +255,15 @@ class TestInSpnego:
         assert met.complete, met.errors
         assert [met.chosen(role) for role in Role] == ["NTLM", "NTLM"]
         assert "NEGOEX has no scheme left" in met.reason(ACCEPTOR, "NEGOEX")
+
+    def test_a_windows_client_whose_schemes_nobody_has_comes_to_its_next_mechanism(self, shared: Path) -> None:
+        """Windows 10 offers NEGOEX for PKU2U first, then NTLM."""
+        path = shared / "vectors/negoex_tokens.json"
+        (vector,) = json.loads(path.read_text(encoding="utf-8"))["vectors"]
+        handshake = Negotiate(ONE, Ntlm()).accept(Accounts.memory(alice="a password"), options())
+        answer = respond_blocking(HandshakeMachine(handshake), bytes.fromhex(vector["spnego_token"])).token
+        assert answer is not None
+        assert NegTokenResp.decode(answer) == NegTokenResp(NegState.REQUEST_MIC, NTLM)
 
     @pytest.mark.parametrize("integrity", [True, False])
     def test_it_needs_a_mic_where_it_was_not_the_first_choice(self, integrity: bool) -> None:
