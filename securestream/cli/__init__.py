@@ -1,4 +1,4 @@
-"""The command ``securestream``: packages, serve, connect, accounts."""
+"""The command ``securestream``: packages, serve, connect, accounts, inspect."""
 
 from __future__ import annotations
 

@@ -186,3 +186,17 @@ def test_each_direction_of_a_connection_of_dotnet_is_read_to_its_end(name: str, 
         nodes = look(stream) if stream else []
         assert all(node.name.startswith("NegotiateStream") for node in nodes), name
         assert not problems(*nodes), name
+
+
+def test_a_sealed_conversation_of_dotnet_is_opened_by_the_hash(shared: Path) -> None:
+    """Behind SPNEGO the stream of each end begins anew after its mechListMIC, and its numbers go on."""
+    found = json.loads((shared / "vectors" / "nns_captures" / "ntlm-EncryptAndSign.json").read_text())
+    password = next(one.partition("=")[2] for one in found["client_args"] if one.startswith("pass="))
+    frames = [bytes.fromhex(one["payload"]) for one in found["frames"] if one["kind"] != "EOF"]
+    nodes = look(*frames, keys=[key("nt", nt_hash(password))])
+    assert not problems(*nodes)
+    data = [node.find("data") for node in nodes[4:]]
+    assert all(data)
+    assert data[0] is not None
+    assert data[1] is not None
+    assert data[0].value == data[1].value

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from securestream.credentials import Accounts, Anonymous
+from securestream.options import Protection
 from securestream.services.nt_hash import nt_hash
 from securestream_providers.ntlm import Ntlm
 from securestream_providers.ntlm.messages import MIC_OFFSET, Authenticate, Challenge, Flag
@@ -133,6 +134,35 @@ def test_messages_that_ntlm_protects() -> None:
     assert (mic.name, value(mic, "sequence number")) == ("NTLM signature", 1)
     (sealed,) = look(bytes.fromhex(CAPTURED["client_wrap"]))
     assert value(sealed, "sequence number") == 0
+
+
+@pytest.mark.parametrize("kind", ["nt", "session"])
+def test_they_are_opened_by_the_hash_or_the_session_key(kind: str) -> None:
+    """Of gss-ntlmssp, both ends; a message between them that is not shown is taken for a signature."""
+    given = HASH if kind == "nt" else bytes.fromhex(CAPTURED["exported_session_key"])
+    messages = [bytes.fromhex(CAPTURED[name]) for name in ("client_wrap", "server_mic", "server_wrap")]
+    nodes = look(*TOKENS, *messages, keys=[key(kind, given)])
+    assert value(nodes[3], "data") == value(nodes[5], "data") == CAPTURED["message_text"].encode()
+    assert "from the initiator" in at(nodes[3], "data").note
+    assert "from the acceptor" in at(nodes[5], "data").note
+    assert at(nodes[3], "data").secret
+
+
+@pytest.mark.parametrize("protection", [Protection.ENCRYPT_AND_SIGN, Protection.SIGN])
+def test_a_conversation_is_opened_message_by_message(protection: Protection) -> None:
+    met = handshake(
+        Ntlm(),
+        Ntlm(),
+        client_options=options(1, protection=protection),
+        server_options=options(2, protection=protection),
+    )
+    said = [b"one", b"two" * 1000, b"three", b"four"]
+    encrypt = protection is Protection.ENCRYPT_AND_SIGN
+    tokens = [
+        (met.initiator if number % 2 else met.acceptor).wrap(data, encrypt=encrypt) for number, data in enumerate(said)
+    ]
+    nodes = look(*met.tokens, *tokens, keys=[key("nt", nt_hash(PASSWORD))])
+    assert [value(node, "data") for node in nodes[3:]] == said
 
 
 def test_an_unknown_type_is_said() -> None:

@@ -44,9 +44,9 @@ def conversation(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[list[s
     )
     one, _ = met.contexts
     assert isinstance(one, SecurityContext)
-    secrets = [one.session_key, nt_hash(PASSWORD), realm.key.contents.reveal()]
+    secrets = [one.session_key, nt_hash(PASSWORD), realm.key.contents.reveal(), MESSAGE]
     if request.param == "Kerberos":
-        secrets += [realm.session.contents.reveal(), MESSAGE]
+        secrets.append(realm.session.contents.reveal())
     tokens = tmp_path / "tokens"
     tokens.write_text("\n\n".join(token.hex() for token in [*met.tokens, one.wrap(MESSAGE)]))
     keys = tmp_path / "keys"
@@ -87,8 +87,10 @@ def test_who_asks_for_it_is_shown_it_but_never_the_keys_that_were_given(
     conversation: tuple[list[str | Path], list[bytes]],
 ) -> None:
     arguments, (session_key, *given) = conversation
+    assert given[2] == MESSAGE
     shown = run(*arguments, "--show-secrets", "--whole")[1]
     assert session_key.hex() in shown
+    assert MESSAGE.hex() in shown
     assert given[0].hex() not in shown
     assert given[1].hex() not in shown
 

@@ -12,13 +12,12 @@ from securestream.inspection import Inspection, InspectionKey, Node, Value, malf
 from securestream.redaction import Secret
 from securestream.wire.times import from_filetime
 from securestream_providers.ntlm.crypto import hmac_md5, keyed_md5, ntowf_v2, proof_v2, rc4
+from securestream_providers.ntlm.inspect_protected import Session, is_protected, protected
 from securestream_providers.ntlm.messages import MIC_END, MIC_OFFSET, SIGNATURE, AvId, ClientChallenge, Flag, flag_names
 
 _NEGOTIATE, _CHALLENGE, _AUTHENTICATE = 1, 2, 3
 _MESSAGES: Final = {_NEGOTIATE: "NEGOTIATE", _CHALLENGE: "CHALLENGE", _AUTHENTICATE: "AUTHENTICATE"}
 _PROOF: Final = 16
-_SEALED_SIGNATURE: Final = b"\1\0\0\0"
-_SIGNATURE: Final = 16
 _MOST_PAIRS: Final = 64
 
 _AV_NAMES: Final = {value: name for name, value in vars(AvId).items() if isinstance(value, int)}
@@ -33,23 +32,25 @@ _AV_FLAGS: Final = {1: "CONSTRAINED", 2: "MIC", 4: "UNTRUSTED_TARGET"}
 
 @dataclass
 class _Seen:
-    """The messages of one conversation so far."""
+    """The messages of one conversation so far, and the sessions that it may have become."""
 
     messages: dict[int, bytes] = field(default_factory=dict[int, bytes])
+    sessions: list[Session] = field(default_factory=list[Session])
 
 
 def inspect(token: bytes, inspection: Inspection) -> Node | None:
     """The tree of an NTLM message, or of one that NTLM protects; `None` where it is neither."""
+    seen = inspection.memory.get("NTLM")
+    if not isinstance(seen, _Seen):
+        seen = inspection.memory["NTLM"] = _Seen()
     if not token.startswith(SIGNATURE):
-        if token.startswith(_SEALED_SIGNATURE) and len(token) >= _SIGNATURE:
-            return _protected(token)
-        return None
+        return protected(token, seen.sessions) if is_protected(token) else None
     kind = int.from_bytes(token[8:12], "little")
-    seen = inspection.memory.setdefault("NTLM", _Seen())
-    if not isinstance(seen, _Seen) or kind not in _MESSAGES or len(token) < 12:
+    if kind not in _MESSAGES or len(token) < 12:
         return malformed("NTLM message", token, f"its type is {kind}; there are 1, 2 and 3")
     if kind == _NEGOTIATE:
         seen.messages.clear()
+        seen.sessions.clear()
     seen.messages[kind] = token
     reader = _Reader(token)
     readers = {_NEGOTIATE: _negotiate, _CHALLENGE: _challenge}
@@ -229,6 +230,7 @@ def _opened(logon: _Logon, seen: _Seen, inspection: Inspection) -> Iterator[Node
     for key in inspection.keys:
         octets = key.octets.reveal()
         if key.kind == "session" and len(octets) == 16:
+            seen.sessions.append(Session(logon.flags, key.octets, key.origin))
             yield from _mic(octets, seen, f"with {key.origin}", doubtful=True)
     hashes = [key for key in inspection.keys if key.kind in ("nt", "") and len(key.octets.reveal()) == 16]
     if not hashes:
@@ -241,18 +243,18 @@ def _opened(logon: _Logon, seen: _Seen, inspection: Inspection) -> Iterator[Node
         mac = keyed_md5(ntowf_v2(key.octets.reveal(), logon.user, logon.domain))
         proof, base = proof_v2(mac, challenge[24:32], logon.response[_PROOF:])
         if hmac.compare_digest(proof, logon.response[:_PROOF]):
-            yield from _proved(logon, base, key, seen, inspection)
+            yield from _proved(logon, base, key, seen)
             return
     yield Node("proof", None, f"made with none of the {len(hashes)} NT hashes that were given", problem=True)
 
 
-def _proved(logon: _Logon, base: bytes, key: InspectionKey, seen: _Seen, inspection: Inspection) -> Iterator[Node]:
+def _proved(logon: _Logon, base: bytes, key: InspectionKey, seen: _Seen) -> Iterator[Node]:
     yield Node("proof", None, f"made with {key.origin}")
     exported = base
     if logon.flags & Flag.KEY_EXCH and len(logon.encrypted_key) == 16:
         exported = rc4(base).update(logon.encrypted_key)
     yield Node("session key", exported, "", secret=True)
-    inspection.learn(InspectionKey("session", Secret(exported), "this NTLM logon"))
+    seen.sessions.append(Session(logon.flags, Secret(exported), "the session key of this logon"))
     yield from _mic(exported, seen, "", doubtful=False)
 
 
@@ -268,15 +270,3 @@ def _mic(session_key: bytes, seen: _Seen, how: str, *, doubtful: bool) -> Iterat
         yield Node(
             "MIC", None, f"{'fits' if fits else 'does not fit'} the three messages {how}".rstrip(), problem=not fits
         )
-
-
-def _protected(token: bytes) -> Node:
-    """A signature ([MS-NLMP] 2.2.2.9), and the data behind it where there is some."""
-    children = [
-        Node("checksum", token[4:12], "with KEY_EXCH it is encrypted"),
-        Node("sequence number", int.from_bytes(token[12:16], "little")),
-    ]
-    if len(token) > _SIGNATURE:
-        children.append(Node("data", token[_SIGNATURE:], "sealed, or signed only"))
-    name = "NTLM signature" if len(token) == _SIGNATURE else "message protected by NTLM"
-    return Node(name, None, octets_text(len(token)), tuple(children))
