@@ -473,6 +473,19 @@ def test_a_babbling_answer_ends_it_even_where_ntlm_is_always_allowed() -> None:
     assert isinstance(met.error, InvalidToken)
 
 
+def test_a_ticket_that_an_acceptor_cannot_open_turns_it_not_to_ntlm() -> None:
+    """The version of its key stands there in clear; a server without any keytab is another matter."""
+    kdc = corp()
+    server = Credentials(kdc.keytab(SPN), ACCOUNTS)
+    kdc.roll_keys(SPN, keep=0)
+    met = attempt(end(kdc.config, "always"), ALICE, kdc=kdc.answer, server=end(kdc.config), accepting=server)
+    assert not met.ntlm_left
+    assert isinstance(met.error, PeerRefused)
+    assert met.error.kind is ErrorKind.UNKNOWN_CREDENTIALS
+    assert "version 2" in str(met.refused)
+    assert len(met.sent) == 1
+
+
 def test_an_acceptor_may_refuse_ntlm_too() -> None:
     server = Negotiate(Kerberos(config=NOWHERE), Ntlm(), ntlm="never")
     for client in (end(NOWHERE), Ntlm()):  # in SPNEGO, and bare

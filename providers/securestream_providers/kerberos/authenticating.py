@@ -13,6 +13,7 @@ from securestream.credentials import Credential
 from securestream.errors import (
     BadBindings,
     BadSignature,
+    ErrorKind,
     InvalidToken,
     LogonDenied,
     MalformedMessage,
@@ -254,6 +255,7 @@ def _open_ticket(
             ErrorCode.AP_BADKEYVER,
             NoCredentials,
             f"the keytab has no key of {service} of version {sealed.kvno} and type {sealed.etype}; renew the keytab",
+            kind=ErrorKind.UNKNOWN_CREDENTIALS,  # there are some: whoever writes a version must not turn us to NTLM
         )
     raise refuser.refused(
         ErrorCode.AP_BAD_INTEGRITY,

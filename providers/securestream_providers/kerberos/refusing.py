@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from securestream.errors import HandshakeError
+from securestream.errors import ErrorKind, HandshakeError
 from securestream.options import Options
 from securestream_providers.kerberos.errors import error_token
 from securestream_providers.krb5.names import KerberosName
@@ -40,8 +40,15 @@ class Refuser:
             status=status if self.extended else None,
         )
 
-    def refused(self, code: int, kind: type[F], sentence: str) -> F:
-        """The exception to raise, with the token that is owed to the initiator."""
-        failure = kind(sentence)
+    def refused(self, code: int, error: type[F], sentence: str, *, kind: ErrorKind | None = None) -> F:
+        """The exception to raise, with the token that is owed to the initiator.
+
+        Args:
+            code: what the initiator is told.
+            error: the exception's type.
+            sentence: what this end is told.
+            kind: where it is another than the type's own.
+        """
+        failure = error(sentence, kind=kind)
         failure.token = self.token(code, failure.kind.ntstatus)
         return failure
