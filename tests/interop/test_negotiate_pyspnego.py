@@ -11,7 +11,6 @@ import pytest
 
 from securestream.errors import BadBindings, BadSignature, Downgrade, LogonDenied
 from securestream.options import BindingPolicy, Protection
-from securestream_providers.negotiate.messages import NegState
 from tests.interop.expected_spnego import BINDINGS, LEVELS, SPNEGO
 from tests.interop.kerberos_ends import Realm
 from tests.interop.matrix import Filler
@@ -124,17 +123,6 @@ def test_kerberos_refused_falls_back_with_mics(
     assert conversation.mics() == (1, 1)
     protect(theirs, conversation)
     matrix.fill(SPNEGO, peers.NAME, version, "acceptor", "Kerberos refused, NTLM", "MIC each way")
-
-
-def test_what_we_would_rather_have_chosen_may_have_been_taken_out(
-    parties: Parties, theirs: SpnegoPeer, version: str, matrix: Filler
-) -> None:
-    conversation = negotiate(parties, theirs, "initiator", ("krb5", "ntlm"))
-    assert conversation.responses("ours")[0].neg_state is NegState.REQUEST_MIC
-    assert conversation.mics() == (1, 1)
-    protect(theirs, conversation)
-    option = "Kerberos is not offered: request-mic"
-    matrix.fill(SPNEGO, peers.NAME, version, "initiator", option, "MIC each way")
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -144,8 +144,7 @@ class _Negotiation:
         for index, oid, one in self._common():
             optimistic = self._message.mech_token if index == 0 else None
             self._supported = oid  # as the initiator called it: Windows refuses another name of the same mechanism
-            # what this end would rather have chosen, had it been in the list, may have been taken out (RFC 4178 5)
-            self._demanded = index > 0 or one is not self._ready[0]
+            self._demanded = index > 0 or not self._is_preferred(one)
             try:
                 step = None if optimistic is None else (yield from one.inner.step(optimistic))
             except HandshakeError as failure:
@@ -179,6 +178,16 @@ class _Negotiation:
     def _note_unknown(self, oid: str) -> None:
         if canonical(oid) not in {entry.identifier for entry in self._journal.report().mechanisms}:
             self._journal.unknown(oid)
+
+    def _is_preferred(self, one: _Ready) -> bool:
+        """Whether this end would rather have chosen no other, had it been in the list: it may have been taken out (RFC
+        4178 5). With NTLM only what is in the list counts, as with .NET and MIT: its own MIC makes one due in any case.
+        """
+        better = self._ready[: self._ready.index(one)]
+        if one.mechanism.is_ntlm:
+            names = {canonical(oid) for oid in self._offered}
+            return not any(names & ready.mechanism.names for ready in better)
+        return not better
 
     def _go_on(self, one: _Ready, step: Step | None) -> Handshake:
         """Exchange the mechanism's tokens until it is complete at this end."""
