@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from securestream.inspection import Node, Value, octets_text
+from securestream.oids import OID_NAMES
 
 DEEPEST: Final = 32
 """How deep elements are followed."""
@@ -215,8 +216,6 @@ def _shown(number: int, value: Any, content: bytes) -> tuple[Value, str]:
     if number == 5:
         return None, ""
     if number == 6:
-        from securestream.oids import OID_NAMES
-
         return str(value), OID_NAMES.get(str(value), "")
     if number in (23, 24):
         moment: datetime = value.asDateTime

@@ -13,7 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from securestream.errors import SecureStreamError, UsageError
+from securestream.oids import OID_NAMES
 from securestream.redaction import Redacted, Secret
+from securestream.wire import der
 
 if TYPE_CHECKING:
     from securestream.provider import TokenInspector
@@ -23,6 +25,8 @@ Value: TypeAlias = str | int | bytes | datetime | None
 
 DEEPEST: Final = 12
 """How many tokens may stand in one another; deeper ones are shown as octets."""
+
+_GSS_FRAME: Final = b"\x60"
 
 MOST_KEYS: Final = 256
 """Keys that are kept to try; those found in tokens are no longer kept beyond it."""
@@ -212,6 +216,25 @@ def unknown(octets: bytes, name: str = "token") -> Node:
     """Octets of which no package knows anything: as ASN.1 where they are that, else as they are."""
     from securestream._asn1_tree import asn1_tree, looks_like_asn1  # pyasn1 is loaded only for what is unknown
 
+    if octets[:1] == _GSS_FRAME:
+        framed = _gss_token(octets)
+        if framed is not None:
+            return framed
     if looks_like_asn1(octets):
         return asn1_tree(octets, name)
     return Node(name, octets, f"unknown, {octets_text(len(octets))}")
+
+
+def _gss_token(octets: bytes) -> Node | None:
+    """A context token of a mechanism that no package has (RFC 2743 3.1); `None` where it is none, or cut short."""
+    try:
+        _, content, rest = der.split_element(octets)
+        size = der.element_size(content, len(content))
+        oid = der.oid_text(content[:size])
+    except SecureStreamError:
+        return None
+    if rest:
+        return None
+    inner = content[size:]
+    children = (Node("mechanism", oid, OID_NAMES.get(oid, "")), Node("inner token", inner, octets_text(len(inner))))
+    return Node("GSS-API token", None, f"of an unknown mechanism, {octets_text(len(octets))}", children)

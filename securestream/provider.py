@@ -31,7 +31,6 @@ from typing import (
 from securestream.credentials import Credential
 from securestream.errors import ContextExpired, Unsupported
 from securestream.fork import discard_in_child
-from securestream.inspection import Inspection, Node
 from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Options, Role
 from securestream.principal import Principal
@@ -39,6 +38,7 @@ from securestream.redaction import Redacted
 from securestream.wire.cursor import Buffer as Buffer
 
 if TYPE_CHECKING:
+    from securestream.inspection import Inspection, Node
     from securestream.records.base import RecordConnection
 
 R = TypeVar("R")

@@ -208,7 +208,7 @@ def test_frames_of_negotiate_stream_and_the_data_behind_them() -> None:
         "NegotiateStream handshake frame",
         "NegotiateStream data frame",
     ]
-    assert value(nodes[2], "message protected by NTLM", "data") == b"sealed"
+    assert value(nodes[2], "message protected by NTLM", "body") == b"sealed"
 
 
 def test_data_frames_of_a_side_that_never_says_done() -> None:
@@ -295,6 +295,14 @@ def test_many_elements_are_not_all_shown() -> None:
     octets = b"\x05\x00" * 20000
     nodes = list(unknown(b"\x30\x83" + len(octets).to_bytes(3, "big") + octets).walk())
     assert len(nodes) < 6000
+
+
+def test_a_token_of_a_mechanism_that_nobody_has_is_named() -> None:
+    token = bytes.fromhex("600d06062b060105020505010000ff")
+    (node,) = look(token)
+    assert at(node, "mechanism").note == "IAKERB"
+    assert value(node, "inner token") == bytes.fromhex("05010000ff")
+    assert problems(*look(token[:-1]))
 
 
 def test_octets_that_are_nothing_are_shown_as_they_are() -> None:

@@ -17,15 +17,26 @@ from securestream.inspection import InspectionKey, Node
 from securestream.options import ContextFlags
 from securestream_providers.kerberos.client import ClientSettings, initial_ticket, service_ticket
 from securestream_providers.kerberos.effects import KdcRequest
-from securestream_providers.krb5.keys import Key, string_to_key
+from securestream_providers.kerberos.user_to_user import tgt_reply, tgt_request
+from securestream_providers.krb5.ap_requests import make_ap_req
+from securestream_providers.krb5.keys import Key, random_key, string_to_key
 from securestream_providers.krb5.kkdcp import wrap_proxied
-from securestream_providers.krb5.messages import AuthorizationData, AuthorizationElement
-from securestream_providers.krb5.numbers import AdType
+from securestream_providers.krb5.kpasswd import CHANGE, SET, PasswordRequest, frame_request
+from securestream_providers.krb5.krb_cred import make_krb_cred
+from securestream_providers.krb5.messages import (
+    AuthorizationData,
+    AuthorizationElement,
+    EncKrbPrivPart,
+    EncryptedData,
+    HostAddress,
+    KrbPriv,
+)
+from securestream_providers.krb5.numbers import AdType, KeyUsage
 from tests import providers
 from tests.cli.looking import at, key, look, problems, value
 from tests.providers.kerberos import scripted_kdc
 from tests.providers.kerberos.driving import drive
-from tests.providers.kerberos.ends import BINDINGS, Realm, keytab, meet, options, package
+from tests.providers.kerberos.ends import BINDINGS, NOW, Realm, keytab, meet, options, package
 from tests.providers.kerberos.scripted_kdc import ALICE, CONFIG, PASSWORD, SALT, SERVICE, ScriptedKdc
 from tests.providers.kerberos.test_client_exchanges import KEYS, session
 from tests.providers.krb5.pacs import BUFFERS, TGT_BUFFERS
@@ -278,6 +289,46 @@ def test_what_carries_messages_of_a_kdc() -> None:
     assert by_tcp.note.endswith("behind its length, as over TCP")
     assert value(by_proxy, "target-domain") == "EXAMPLE.COM"
     assert by_proxy.find("Kerberos AS-REQ") is not None
+
+
+@pytest.mark.parametrize("version", [CHANGE, SET])
+def test_a_request_for_a_new_password(version: int) -> None:
+    """The password that stands in it is a secret."""
+    realm = Realm()
+    ticket = realm.cached()
+    subkey = random_key(18, bytes)
+    ap_req = make_ap_req(ticket, NOW, bytes, subkey=subkey)
+    part = EncKrbPrivPart(b"hunter2", s_address=HostAddress(2, bytes((192, 0, 2, 7))))
+    sealed = EncryptedData(18, None, subkey.encrypt(KeyUsage.KRB_PRIV, part.encode(), bytes))
+    request = frame_request(PasswordRequest(version, ap_req, KrbPriv(5, 21, sealed).encode()))
+    (node,) = look(request, keys=[of_key(realm.key)])
+    assert not problems(node)
+    assert (value(node, "user-data"), at(node, "user-data").secret) == (b"hunter2", True)
+    assert (value(node, "s-address"), at(node, "s-address").note) == ("192.0.2.7", "IPv4")
+
+
+def test_tickets_that_are_handed_on() -> None:
+    realm = Realm()
+    assert realm.session is not None
+    (node,) = look(make_krb_cred([realm.cached()], realm.key, NOW, bytes), keys=[of_key(realm.key)])
+    assert value(node, "KrbCredInfo", "prealm") == "CORP.EXAMPLE"
+    assert realm.session.contents.reveal() in secrets(node)
+    assert value(node, "tickets", "Ticket", "sname") == "host/files.corp.example"
+
+
+def test_the_first_tokens_of_user_to_user() -> None:
+    realm = Realm()
+    asking, answering = look(tgt_request(realm.client), tgt_reply(realm.seal(realm.part())))
+    assert at(asking, "mechanism").note == "Kerberos V5 user-to-user"
+    assert value(asking, "server-name") == "alice"
+    assert value(answering, "ticket", "sname") == "host/files.corp.example"
+
+
+def test_messages_like_a_ticket_that_hold_something_else_are_no_ticket() -> None:
+    (node,) = look(b"\x61\x04\x30\x02\x05\x00")
+    assert node.name == "Kerberos Ticket"
+    assert problems(node)
+    assert node.find("NULL") is not None
 
 
 # --- keys that cannot be used ----------------------------------------------------------------------------------------
