@@ -15,11 +15,15 @@ from anyio.abc import ByteStream
 import securestream as ss
 from securestream.credentials import Accounts, Password
 from securestream.errors import SecureStreamError
+from securestream.machine import HandshakeMachine
 from securestream.streams.connect import connect
+from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
-from securestream_providers.ntlm.messages import Negotiate
+from securestream_providers.ntlm import messages as ntlm
 from securestream_providers.schannel import Schannel
 from tests.certificates import authority
+from tests.providers.negotiate.ends import options
+from tests.providers.negotiate.toy import SECOND, Toy
 from tests.providers.ntlm.ends import HandMade
 from tests.security.live import PASSWORD, Loud, dial, frame, receive_frame, receive_rest, serving
 
@@ -97,7 +101,7 @@ async def _still_serves(listener: Loud, **arguments: Any) -> None:
 
 async def test_damaged_ntlm_handshakes_and_frames_end_their_connection_alone() -> None:
     async def play(rng: random.Random, wire: ByteStream) -> None:
-        client = HandMade(user="alice", domain="", password=PASSWORD, negotiate=Negotiate(HandMade.OFFER).pack())
+        client = HandMade(user="alice", domain="", password=PASSWORD, negotiate=ntlm.Negotiate(HandMade.OFFER).pack())
         where = rng.randrange(3)
         first = frame(client.negotiate)
         await _in_pieces(rng, wire, damaged(rng, first) if where == 0 else first)
@@ -115,6 +119,34 @@ async def test_damaged_ntlm_handshakes_and_frames_end_their_connection_alone() -
         await _many(listener.port, play)
         _only_the_family(listener)
         await _still_serves(listener, package=Ntlm(), credential=Password("alice", PASSWORD))
+
+
+async def test_damaged_negotiations_end_their_connection_alone() -> None:
+    """As second choice, so that there is a leg more, and MICs."""
+    client = Negotiate(Toy(SECOND), Ntlm(), ntlm="always")
+    credential = Password("alice", PASSWORD)
+
+    async def play(rng: random.Random, wire: ByteStream) -> None:
+        machine = HandshakeMachine(client.initiate(credential, None, options(rng.getrandbits(32))))
+        token, where = machine.step().token, rng.randrange(4)
+        for number in range(3):
+            octets = frame(token or b"")
+            await _in_pieces(rng, wire, damaged(rng, octets) if where == number else octets)
+            answer = await receive_frame(wire)
+            if answer[:1] == b"\x15":
+                return
+            try:
+                token = machine.step(answer[5:]).token
+            except SecureStreamError:  # what was damaged led the server elsewhere
+                return
+        await _in_pieces(rng, wire, damaged(rng, b"\x14\0\0\0\1\0\0\0" + bytes(40)))
+
+    limits = {"max_handshakes": 64, "max_handshakes_per_source": 32, "handshake_timeout": 1, "attempts": 3}
+    package = Negotiate(Ntlm())
+    async with serving(package=package, credential=Accounts.memory(alice=PASSWORD), **limits) as listener:
+        await _many(listener.port, play)
+        _only_the_family(listener)
+        await _still_serves(listener, package=package, credential=credential)
 
 
 @pytest.mark.parametrize("engine", ["stdlib", "pyopenssl"])
