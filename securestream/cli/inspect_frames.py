@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from securestream.cli.tokens import describe_record, split_records
+from securestream.cli.tokens import HANDSHAKE, Record, describe_record, split_records
 from securestream.errors import SecureStreamError, Truncated
 from securestream.framing.base import ErrorFrame, FrameEvent, Mode, SealedFrame, TokenFrame, TokenKind
 from securestream.framing.nns import NnsFraming
 from securestream.inspection import Inspection, Node, malformed, octets_text
+from securestream.records.client_hello import ClientHello, read_client_hello
 
 _NNS: Final = (b"\x14\x01\x00", b"\x15\x01\x00", b"\x16\x01\x00")
+_CLIENT_HELLO: Final = b"\x01"
 _MOST_FRAMES: Final = 1000
 
 
@@ -25,16 +27,25 @@ def inspect_stream(octets: bytes, inspection: Inspection) -> list[Node]:
 
 def _tls(octets: bytes) -> list[Node]:
     records = list(split_records(octets))
-    nodes: list[Node] = []
-    for record in records:
-        name, _, size = describe_record(record).rpartition(" (")
-        nodes.append(Node(name, None, f"{size.rstrip(')')}, record version {record.octets[1]}.{record.octets[2]}"))
+    nodes = [_record(record) for record in records]
     rest = len(octets) - sum(len(record.octets) for record in records)
     if rest:
         nodes.append(
             malformed("TLS record", octets[-rest:], f"it is cut short, or none: {octets_text(rest)} are there")
         )
     return nodes
+
+
+def _record(record: Record) -> Node:
+    name, _, size = describe_record(record).rpartition(" (")
+    note = f"{size.rstrip(')')}, record version {record.octets[1]}.{record.octets[2]}"
+    children: list[Node] = []
+    if record.content == HANDSHAKE and record.payload[:1] == _CLIENT_HELLO:
+        hello = read_client_hello(record.octets) or ClientHello()
+        if hello.server_name is not None:
+            children.append(Node("server name", hello.server_name))
+        children.extend(Node("protocol", protocol, "ALPN") for protocol in hello.alpn or ())
+    return Node(name, None, note, tuple(children))
 
 
 def _nns(octets: bytes, inspection: Inspection) -> list[Node]:

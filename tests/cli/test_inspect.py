@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
+import ssl
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from securestream.inspection import DEEPEST, Inspection, Node, read_keys, unknow
 from securestream.registry import Registry
 from securestream_providers.negotiate.messages import NTLM, NegTokenResp
 from securestream_providers.ntlm.messages import Flag, Negotiate
+from tests.certificates import authority
 from tests.cli.fake import FakePackage
 from tests.cli.looking import at, look, problems, run, run_json, value
 from tests.cli.processes import run as run_process
@@ -235,6 +238,34 @@ def test_tls_records() -> None:
     nodes = look(hello + b"\x15\x03\x03\0\x02\x02\x28" + b"\x17\x03\x03\0\x09ab")
     assert [node.name for node in nodes] == ["TLS handshake ClientHello", "TLS alert fatal 40", "TLS record"]
     assert problems(*nodes)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_live_handshake_of_tls(version: ssl.TLSVersion, tmp_path: Path) -> None:
+    client = ssl.create_default_context()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.maximum_version = version
+    client.set_alpn_protocols(["h2"])
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*authority("inspect").leaf(["files.example"]).write(tmp_path))
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server, server_hostname="files.example"),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    flights: list[bytes] = []
+    for number in range(6):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            ends[number % 2].do_handshake()
+        bio = (to_server, to_client)[number % 2]
+        flight = bio.read()
+        flights.append(flight)
+        bio.write(flight)
+    nodes = [node for flight in flights if flight for node in look(flight)]
+    assert not problems(*nodes)
+    assert value(nodes[0], "server name") == "files.example"
+    assert value(nodes[0], "protocol") == "h2"
+    assert len(nodes) > 4
 
 
 # --- what nobody knows -----------------------------------------------------------------------------------------------
