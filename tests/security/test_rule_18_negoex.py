@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from securestream.errors import Downgrade, HandshakeError, InvalidToken, Unsupported, UsageError
-from securestream.options import Role
+from securestream.options import ContextFlags, Role
 from securestream.provider import SecurityPackage
 from securestream_providers.krb5.keys import make_key
 from securestream_providers.negotiate import Negotiate
@@ -393,16 +393,45 @@ def test_spnego_completes_only_after_it() -> None:
     refused(met, INITIATOR, InvalidToken, "complete before")
 
 
-def test_a_refused_context_is_dropped() -> None:
-    made: list[HopsContext] = []
+FAILING: tuple[tuple[int, Callable[[bytes], bytes]], ...] = (
+    (1, changed(MessageType.VERIFY, lambda body: VerifyMessage(SCHEME, 16, b""))),
+    (1, inserted(3, MessageType.CHALLENGE, ExchangeMessage(SCHEME, b"more"))),
+    (1, lambda token: token[:-1]),
+    (1, without(MessageType.VERIFY)),
+    (0, changed(MessageType.VERIFY, lambda body: VerifyMessage(SCHEME, 16, b""))),
+)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[HopsContext]:
+    """Every context that is made."""
+    contexts: list[HopsContext] = []
     original = HopsContext.__init__
 
-    def noted(self: HopsContext, *arguments: object) -> None:
-        original(self, *arguments)  # type: ignore[arg-type]  # as they came
-        made.append(self)
+    def noted(self: HopsContext, role: Role, flags: ContextFlags) -> None:
+        original(self, role, flags)
+        contexts.append(self)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HopsContext, "__init__", noted)
-        meet([ONE], [ONE], alter=on_leg(1, changed(MessageType.VERIFY, lambda body: VerifyMessage(SCHEME, 16, b""))))
-    assert [context.role for context in made] == [INITIATOR, ACCEPTOR]
-    assert made[0].discarded
+    monkeypatch.setattr(HopsContext, "__init__", noted)
+    return contexts
+
+
+def check_contexts(made: list[HopsContext], met: Meeting) -> None:
+    """Those that were given to somebody live, and no other."""
+    kept = [outcome.result for outcome in met.outcomes.values()]
+    assert len(kept) < len(made)
+    assert [context.discarded for context in made] == [context not in kept for context in made]
+
+
+@pytest.mark.parametrize(("leg", "alter"), FAILING)
+def test_what_is_refused_keeps_no_context(leg: int, alter: Callable[[bytes], bytes], made: list[HopsContext]) -> None:
+    met = meet([ONE], [ONE], alter=on_leg(leg, alter))
+    assert not met.complete
+    check_contexts(made, met)
+
+
+def test_an_optimistic_token_that_comes_to_nothing_keeps_no_context(made: list[HopsContext]) -> None:
+    met = meet(*EXCHANGES["the acceptor prefers another"])
+    assert met.complete
+    assert len(made) == 3
+    check_contexts(made, met)

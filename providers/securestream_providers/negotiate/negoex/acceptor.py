@@ -43,8 +43,7 @@ def accept(
     with ExitStack() as running:
         candidates: list[Candidate] = []
         for package in packages:
-            candidate = Candidate(package, partial(begin, package), options.limits)
-            running.callback(candidate.close)
+            candidate = running.enter_context(Candidate(package, partial(begin, package), options.limits))
             # at once, so that a keytab or a store that cannot be used is told of at the start
             yield from candidate.start()
             candidates.append(candidate)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from typing import Any, TypeAlias
+from types import TracebackType
+from typing import Any, Self, TypeAlias
 
 from securestream.errors import InvalidToken, UsageError
 from securestream.machine import Step
 from securestream.nested import Nested
 from securestream.options import Limits
-from securestream.provider import Effect, Established, Handshake, Metadata, SecurityPackage, VerifyKeys
+from securestream.provider import Effect, Established, Handshake, Metadata, SecurityContext, SecurityPackage, VerifyKeys
 from securestream_providers.krb5.keys import Key, make_key
 
 Doing: TypeAlias = Generator[Effect[Any], Any, None]
@@ -96,8 +97,22 @@ class Candidate:
         self._step = Step(established=self._step.established)
 
     def close(self) -> None:
-        """Drop the handshake with its keys."""
+        """Drop the handshake with its keys, and what it established."""
+        if self.outcome is not None and isinstance(self.outcome.result, SecurityContext):
+            self.outcome.result.discard()
         self._running.close()
+        self._forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.__exit__(kind, error, trace)  # which discards what was established, if the negotiation failed
+        self._forget()
+
+    def _forget(self) -> None:
         self._handshake = self._asked = self.own_key = self.peer_key = None
         self._step = Step()
 

@@ -47,8 +47,7 @@ def initiate(
     with ExitStack() as running:
         candidates: list[Candidate] = []
         for package in packages:
-            candidate = Candidate(package, partial(begin, package), options.limits)
-            running.callback(candidate.close)
+            candidate = running.enter_context(Candidate(package, partial(begin, package), options.limits))
             try:
                 yield from candidate.start()
                 if not candidates:

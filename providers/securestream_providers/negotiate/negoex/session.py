@@ -7,7 +7,7 @@ from typing import Final
 
 from securestream.errors import BadSignature, Downgrade, HandshakeError, InvalidToken
 from securestream.options import Role
-from securestream.provider import Established, Exchange, Handshake, SecurityContext
+from securestream.provider import Established, Exchange, Handshake
 from securestream_providers.krb5.keys import Key
 from securestream_providers.negotiate.negoex.candidate import Candidate, Doing
 from securestream_providers.negotiate.negoex.conversation import TOKEN, Conversation, Covered, Heard
@@ -89,7 +89,7 @@ class Session:
             covered = self._conversation.up_to(verify.octets)
             key.verify(USAGE[self._role.other], covered, message.checksum, message.checksum_type)
         except BadSignature as error:
-            raise self._refused(
+            raise Downgrade(
                 "NEGOEX: the peer's VERIFY does not fit: somebody altered the negotiation on its way"
             ) from error
         self._verified = True
@@ -118,7 +118,7 @@ class Session:
         if outcome is None:
             return None
         if not self._sent:
-            raise self._refused(
+            raise Downgrade(
                 f"NEGOEX: {candidate.name} is complete and announced no key (VerifyKeys), so nothing proves that "
                 "nobody altered the negotiation"
             )
@@ -136,15 +136,9 @@ class Session:
             if outcome is not None:
                 return replace(outcome, token=token)
             if token is None:
-                raise self._refused("NEGOEX: the peer did not prove which schemes it saw: its VERIFY is missing")
+                raise Downgrade("NEGOEX: the peer did not prove which schemes it saw: its VERIFY is missing")
             reply = yield from Exchange(token)
             yield from self.hear(self._conversation.hear(reply))
 
     def _say(self, token: bytes) -> None:
         self._conversation.add(TOKEN[self._role], ExchangeMessage(self._candidate.scheme, token))
-
-    def _refused(self, sentence: str) -> Downgrade:
-        outcome = self._candidate.outcome
-        if outcome is not None and isinstance(outcome.result, SecurityContext):
-            outcome.result.discard()
-        return Downgrade(sentence)

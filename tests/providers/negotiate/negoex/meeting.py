@@ -83,12 +83,21 @@ def meet(
         Role.INITIATOR: HandshakeMachine(mine.initiate(known[0], None, options())),
         Role.ACCEPTOR: HandshakeMachine(theirs.accept(known[1], options())),
     }
+    try:
+        _run(met, ends, alter)
+    finally:
+        for end in ends.values():
+            end.close()
+    return met
+
+
+def _run(met: Meeting, ends: dict[Role, HandshakeMachine], alter: Alter) -> None:
     role, token = Role.INITIATOR, None
     try:
         respond_blocking(ends[Role.ACCEPTOR], None)
     except SecureStreamError as failure:
         met.errors[Role.ACCEPTOR] = failure
-        return met
+        return
     for leg in range(40):
         try:
             step = respond_blocking(ends[role], token)
@@ -101,7 +110,7 @@ def meet(
                 met.outcomes[role] = step.established
         role = role.other
         if owed is None or role in met.outcomes or role in met.errors:
-            return met
+            return
         met.tokens.append(owed)
         token = alter(leg, owed)
     raise AssertionError("it never ends")
