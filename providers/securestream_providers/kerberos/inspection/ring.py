@@ -19,6 +19,9 @@ from securestream_providers.krb5.opening import unpadded
 MOST: Final = 512
 """Keys that are kept."""
 
+MOST_ARMORS: Final = 8
+"""Armor keys that are kept: each is tried together with every key."""
+
 _CLEAR: Final = 0
 _NAMES: Final = {etype.name.lower().replace("_", "-"): int(etype) for etype in EncryptionType}
 _SHORT: Final = {"aes128": 17, "aes256": 18, "aes128-sha2": 19, "aes256-sha2": 20, "rc4": 23, "des3": 16}
@@ -87,7 +90,7 @@ class Ring:
             found = Held(armor_key(subkey.key, session.key), "the armor of FAST")
         except Unsupported:
             return
-        self._armors.append(found)
+        self._armors = [*self._armors, found][-MOST_ARMORS:]
         self._add([found])
 
     def learn_strengthened(self, octets: bytes, etype: int) -> None:
