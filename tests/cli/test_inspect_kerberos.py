@@ -33,7 +33,7 @@ from securestream_providers.krb5.messages import (
 )
 from securestream_providers.krb5.numbers import AdType, KeyUsage
 from tests import providers
-from tests.cli.looking import at, key, look, problems, value
+from tests.cli.looking import at, key, look, problems, run, value
 from tests.providers.kerberos import scripted_kdc
 from tests.providers.kerberos.driving import drive
 from tests.providers.kerberos.ends import BINDINGS, NOW, Realm, keytab, meet, options, package
@@ -391,3 +391,30 @@ def test_a_ticket_of_windows_is_opened_with_all_it_holds(shared: Path) -> None:
     assert value(node, "Authenticator", "seq-number") == vector["seq_number"]
     assert bytes.fromhex(vector["session_key"]["key"]) in secrets(node)
     assert bytes.fromhex(vector["subkey"]["key"]) in secrets(node)
+
+
+def test_messages_of_windows_and_of_its_kdc_are_read_to_their_end(shared: Path) -> None:
+    """Log-ons, referrals, S4U: nothing is malformed, whatever nobody has the key for."""
+    vectors = json.loads((shared / "vectors" / "kerberos_ap_samples.json").read_text())["vectors"]
+    messages = [one for one in vectors if "der_b64" in one and one.get("application_tag") is not None]
+    assert len(messages) > 10
+    for vector in messages:
+        (node,) = look(base64.b64decode(vector["der_b64"]))
+        assert node.name.startswith("Kerberos "), vector["id"]
+        assert not problems(node), vector["id"]
+
+
+def test_the_command_with_a_keytab_in_a_file(tmp_path: Path) -> None:
+    realm = Realm()
+    met = meet(realm.tickets(realm.with_pac(BUFFERS)), realm.keytab)
+    file, tokens = tmp_path / "service.keytab", tmp_path / "tokens"
+    file.touch(0o600)
+    file.write_bytes(octets_of(realm.keytab))
+    tokens.write_text("\n\n".join(base64.b64encode(token).decode() for token in met.tokens))
+    status, shown = run("--file", tokens, "--keytab", file)
+    assert status == 0
+    assert "opened with host/files.corp.example@CORP.EXAMPLE, key version 1" in shown
+    assert "SERVER_CHECKSUM  (fits the key of the ticket)" in shown
+    file.write_bytes(b"no keytab")
+    with pytest.raises(UsageError, match="keytab cannot be used"):
+        run("--file", tokens, "--keytab", file)
