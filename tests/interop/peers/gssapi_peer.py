@@ -39,13 +39,11 @@ class Peer:
         """Begin as an initiator: user, password (or what the environment has), target, flags, bindings, lifetime...
 
         With "delegated" the credential is what the initiator of the context before has delegated. "offered" are the
-        mechanisms of a negotiation in their order, "anonymous" asks for nobody's credential.
+        mechanisms of a negotiation in their order.
         """
         mechanism = MECHANISMS[request.get("mechanism", "ntlm")]
         user = request.get("user")
         name = None if user is None else gss.import_name(user.encode(), gss.NameType.user)
-        if request.get("anonymous"):
-            name = gss.import_name(b"", gss.NameType.anonymous)
         if request.get("delegated"):
             credentials = self.delegated
         elif (password := request.get("password")) is not None:

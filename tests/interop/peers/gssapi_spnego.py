@@ -36,7 +36,6 @@ class SpnegoPeer(KerberosPeer):
         bindings: bytes | None = None,
         user: str | None = None,
         password: str | None = None,
-        anonymous: bool = False,
     ) -> None:
         r"""Begin as an initiator.
 
@@ -47,7 +46,6 @@ class SpnegoPeer(KerberosPeer):
             bindings: application data of the channel bindings.
             user: ``DOMAIN\name``; by default what the environment has.
             password: with `user`.
-            anonymous: as nobody.
         """
         self._ask(
             do="initiate",
@@ -58,7 +56,6 @@ class SpnegoPeer(KerberosPeer):
             bindings=None if bindings is None else bindings.hex(),
             user=user,
             password=password,
-            anonymous=anonymous,
         )
 
     def choose(self, mechanisms: Sequence[str] = (), *, bindings: bytes | None = None) -> None:
