@@ -15,6 +15,7 @@ from securestream.credentials import Keytab
 from securestream.errors import UsageError
 from securestream.inspection import InspectionKey, Node
 from securestream.options import ContextFlags
+from securestream.provider import Cover
 from securestream_providers.kerberos.client import ClientSettings, initial_ticket, service_ticket
 from securestream_providers.kerberos.effects import KdcRequest
 from securestream_providers.kerberos.user_to_user import tgt_reply, tgt_request
@@ -418,3 +419,13 @@ def test_the_command_with_a_keytab_in_a_file(tmp_path: Path) -> None:
     file.write_bytes(b"no keytab")
     with pytest.raises(UsageError, match="keytab cannot be used"):
         run("--file", tokens, "--keytab", file)
+
+
+def test_what_is_sealed_in_parts_in_dce_style_is_opened_too() -> None:
+    """RRC does not count EC there ([MS-KILE] 3.4.5.4.1)."""
+    realm = Realm()
+    mine = options(1, flags=ContextFlags.MUTUAL | ContextFlags.DCE_STYLE)
+    met = meet(realm.tickets(), realm.keytab, mine=mine)
+    sealed = met.contexts[0].seal([(b"attack at dawn", Cover.SEALED)])
+    node = look(*met.tokens, sealed.signature + sealed.parts[0], keytab=octets_of(realm.keytab))[-1]
+    assert (value(node, "EC"), value(node, "data")) == (16, b"attack at dawn")
