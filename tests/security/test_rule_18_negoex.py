@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from securestream.errors import Downgrade, HandshakeError, InvalidToken, Unsupported, UsageError
+from securestream.machine import HandshakeMachine
 from securestream.options import ContextFlags, Role
 from securestream.provider import SecurityPackage
 from securestream_providers.krb5.keys import make_key
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.negotiate.messages import NegState, NegTokenResp
+from securestream_providers.negotiate.negoex.conversation import Conversation
 from securestream_providers.negotiate.negoex.messages import (
     CRITICAL,
     NO_KEY,
@@ -29,6 +31,7 @@ from securestream_providers.negotiate.negoex.messages import (
     messages_of,
 )
 from securestream_providers.negotiate.negoex.package import Negoex
+from tests.core.handshakes import options
 from tests.providers.negotiate.negoex.hops import KEYS, Hops, HopsContext
 from tests.providers.negotiate.negoex.meeting import (
     ONE,
@@ -241,6 +244,23 @@ def test_an_alert_of_another_scheme_or_reason_changes_nothing() -> None:
         refused(met, INITIATOR, why="VERIFY does not fit")
 
 
+@pytest.mark.parametrize(("scheme", "again"), [(SCHEME, True), (OTHER, False)])
+def test_verify_is_made_again_for_who_asks_for_the_scheme_that_runs(scheme: uuid.UUID, again: bool) -> None:
+    machine = HandshakeMachine(Negoex((replace(ONE, hops=3, keys="early"), TWO)).initiate(None, None, options()))
+    first = machine.step().token
+    assert first is not None
+    peer = Conversation(ACCEPTOR)
+    assert peer.hear(first).verify is not None
+    peer.add(MessageType.ACCEPTOR_NEGO, NegoMessage(bytes(32), (SCHEME, OTHER)))
+    peer.add(MessageType.CHALLENGE, ExchangeMessage(SCHEME, b"\1"))
+    peer.add(MessageType.ALERT, AlertMessage(scheme, NO_KEY))
+    second = machine.step(peer.take()).token
+    assert second is not None
+    heard = peer.hear(second)
+    assert heard.token is not None
+    assert (heard.verify is not None) is again
+
+
 # --- the lists --------------------------------------------------------------------------------------------------------
 
 
@@ -337,6 +357,24 @@ MISPLACED: tuple[tuple[int, int, MessageType, Body], ...] = (
 def test_what_comes_twice_or_out_of_turn_is_refused(leg: int, at: int, kind: MessageType, body: Body) -> None:
     two = (replace(ONE, hops=2),)
     refused(meet(two, two, alter=on_leg(leg, inserted(at, kind, body))), (ACCEPTOR, INITIATOR)[leg % 2], InvalidToken)
+
+
+@pytest.mark.parametrize(("leg", "kind"), [(0, MessageType.INITIATOR_NEGO), (1, MessageType.ACCEPTOR_NEGO)])
+def test_a_first_token_without_schemes_is_refused(leg: int, kind: MessageType) -> None:
+    met = meet([ONE], [ONE], alter=on_leg(leg, without(kind)))
+    refused(met, (ACCEPTOR, INITIATOR)[leg], InvalidToken, "does not say which schemes it has")
+
+
+def test_an_initiator_that_begins_with_nothing_is_refused() -> None:
+    """The acceptor named its schemes and waits for a token of one."""
+    met = meet(*EXCHANGES["the acceptor prefers another"], alter=on_leg(2, without(MessageType.AP_REQUEST)))
+    refused(met, ACCEPTOR, InvalidToken, "no token of a scheme")
+
+
+def test_an_answer_to_a_token_that_was_not_sent_is_refused() -> None:
+    answer = inserted(2, MessageType.CHALLENGE, ExchangeMessage(SCHEME, b"\0"))
+    met = meet([replace(ONE, waits=True)], [ONE], alter=on_leg(1, answer))
+    refused(met, INITIATOR, InvalidToken, "a token that was not sent")
 
 
 def test_two_proofs_in_one_token_are_refused() -> None:
