@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 import sys
@@ -145,9 +146,14 @@ def _guessed(octets: bytes) -> list[bytes]:
     texts = _paragraphs(octets)
     if all(_HEX.fullmatch(text) for text in texts):
         return [_of_hex(text) for text in texts]
-    if all(_BASE64.fullmatch(re.sub(r"\s", "", _SCHEMES.sub("", text, count=1))) for text in texts):
-        return [_of_base64(text) for text in texts]
+    if all(_is_base64(re.sub(r"\s", "", _SCHEMES.sub("", text, count=1))) for text in texts):
+        with contextlib.suppress(UsageError):  # a text that only looks like it
+            return [_of_base64(text) for text in texts]
     return [octets]
+
+
+def _is_base64(text: str) -> bool:
+    return len(text) % 4 == 0 and _BASE64.fullmatch(text) is not None
 
 
 # --- what comes out --------------------------------------------------------------------------------------------------

@@ -82,6 +82,12 @@ def test_the_form_of_what_is_read_is_known_by_itself(octets: bytes, monkeypatch:
     assert run()[1].startswith("NTLM NEGOTIATE")
 
 
+@pytest.mark.parametrize("octets", [b"hello", b"hello, world", b"abc"])
+def test_text_that_is_no_token_is_shown_as_it_is(octets: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_stdin(monkeypatch, octets)
+    assert octets.hex() in run()[1]
+
+
 def test_a_file_with_several_tokens_an_empty_line_between_them(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"{TOKEN.hex()}\n\n{OTHER.hex()}\n")
