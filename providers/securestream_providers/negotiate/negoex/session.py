@@ -20,7 +20,7 @@ from securestream_providers.negotiate.negoex.messages import (
 )
 
 USAGE: Final = {Role.INITIATOR: 25, Role.ACCEPTOR: 23}
-"""Key usages of the two checksums. The draft (7.7) has them the other way around; MIT, Heimdal and Windows do not."""
+"""Key usages of the two checksums. The draft (7.7) has them the other way around; MIT's and Heimdal's are these."""
 
 
 class Session:
