@@ -19,8 +19,9 @@ from securestream.errors import (
 )
 from securestream.machine import owed_token
 from securestream.options import ContextFlags, Protection, Role
+from securestream.wire import der
 from securestream_providers.negotiate import Negotiate
-from securestream_providers.negotiate.messages import NTLM, SPNEGO, NegState, NegTokenResp
+from securestream_providers.negotiate.messages import NEGOEX, NTLM, SPNEGO, NegState, NegTokenResp
 from securestream_providers.ntlm import Ntlm
 from tests.providers.negotiate.ends import (
     Meeting,
@@ -355,6 +356,15 @@ def test_spnego_in_spnego_is_refused() -> None:
     machine.step()
     with pytest.raises(NoCommonMechanism, match="not offered"):
         machine.step(resp(NegState.ACCEPT_INCOMPLETE, SPNEGO, offer(FIRST)))
+
+
+def test_negoex_without_spnego_is_refused() -> None:
+    """It is no mechanism of GSS-API by itself ([MS-NEGOEX] 1.3)."""
+    toy = Toy(NEGOEX)
+    with pytest.raises(NoCommonMechanism):
+        acceptor(Negotiate(toy)).step(der.element(0x60, der.oid_octets(NEGOEX) + toy.token(1)))
+    with pytest.raises(InvalidToken):
+        acceptor(Negotiate(toy)).step(b"NEGOEXTS" + bytes(32))
 
 
 # --- NTLM: the list is always proved ----------------------------------------------------------------------------------

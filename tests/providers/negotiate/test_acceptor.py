@@ -135,6 +135,13 @@ def test_a_mechanism_without_keys_gives_way_to_the_next() -> None:
     assert end.negotiation.reason_against("Toy2") == "no keytab"
 
 
+def test_a_mechanism_that_gave_way_is_not_tried_by_another_name() -> None:
+    without = Toy(KERBEROS, refusal=NoCredentials("no keytab"))
+    machine = acceptor(Negotiate(without, Toy(legs=1)))
+    answer = machine.step(offer(MS_KERBEROS, KERBEROS, FIRST, token=without.token(1))).token
+    assert answer == resp(NegState.REQUEST_MIC, FIRST)
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 

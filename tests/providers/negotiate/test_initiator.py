@@ -131,6 +131,19 @@ def test_a_single_leg_is_answered_by_a_request_for_a_mic() -> None:
     toy.context(Role.ACCEPTOR).verify(types(FIRST), last.mech_list_mic or b"")
 
 
+def test_a_mic_may_be_asked_for_later() -> None:
+    """Not by RFC 4178 4.2.2, but an initiator that gives one gives nothing away."""
+    toy = Toy(legs=5)
+    machine = initiator(Negotiate(toy))
+    machine.step()
+    machine.step(resp(NegState.ACCEPT_INCOMPLETE, FIRST, toy.token(2)))
+    last = response(machine.step(resp(NegState.REQUEST_MIC, None, toy.token(4))).token)
+    assert last.response_token == toy.token(5)
+    toy.context(Role.ACCEPTOR).verify(types(FIRST), last.mech_list_mic or b"")
+    with pytest.raises(Downgrade):
+        machine.step(resp(NegState.ACCEPT_COMPLETED))
+
+
 def test_no_mic_is_sent_to_who_is_complete_with_one() -> None:
     toy = Toy(legs=2)
     machine = initiator(Negotiate(toy))
