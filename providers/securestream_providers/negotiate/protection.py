@@ -33,7 +33,6 @@ class ListProtection:
         self.sent = False
         self.verified = False
         if demanded and not self._possible:
-            context.discard()
             raise Downgrade(
                 f"{context.package} gives no integrity here, so it cannot be proved that nobody removed a better "
                 "mechanism from the list: only the first choice may be taken so"
@@ -46,11 +45,11 @@ class ListProtection:
             Downgrade: it does not fit.
         """
         if self.verified or not self._possible:
-            raise self._refused("the peer sent a MIC of the list of mechanisms where none is due")
+            raise Downgrade("the peer sent a MIC of the list of mechanisms where none is due")
         try:
             self._context.check_negotiation_mic(self._octets, mic)
         except ContextError as error:
-            raise self._refused(
+            raise Downgrade(
                 "the peer's MIC of the list of mechanisms does not fit: somebody altered the list on its way"
             ) from error
         self.verified = self.needed = True
@@ -64,13 +63,9 @@ class ListProtection:
 
     def missing(self) -> Downgrade:
         """The error where the peer completes without its MIC; to be raised."""
-        return self._refused(
+        return Downgrade(
             "the peer did not prove which list of mechanisms it saw: somebody may have removed a better one, or the MIC"
         )
-
-    def _refused(self, sentence: str) -> Downgrade:
-        self._context.discard()
-        return Downgrade(sentence)
 
 
 def mic_of(message: NegTokenInit | NegTokenResp) -> bytes | None:
