@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from tests.interop.peers import dotnet_setup, negoex_setup
 from tests.interop.peers.places import (
     DEBIAN_PACKAGES,
+    FREERDP_PACKAGES,
     MIT_PACKAGES,
     NEGOEX_PACKAGES,
     PEERS,
@@ -104,6 +105,11 @@ def tshark() -> None:
     _wanted(TSHARK_PACKAGES)
 
 
+def freerdp() -> None:
+    """FreeRDP's client and server, and the X server that both want."""
+    _wanted(FREERDP_PACKAGES)
+
+
 def debian_packages() -> None:
     """What Debian packages: gss-ntlmssp with python-gssapi, OpenSSL, GnuTLS, curl."""
     _wanted(DEBIAN_PACKAGES)
@@ -147,6 +153,7 @@ def main(arguments: list[str]) -> int:
             ("MIT Kerberos", mit_kerberos),
             ("Samba", samba),
             ("tshark", tshark),
+            ("FreeRDP", freerdp),
             (".NET 8", dotnet),
             ("MIT NEGOEX", negoex),
         )

@@ -19,6 +19,7 @@ SAMBA_PACKAGES = (
     *("winbind", "krb5-user", "iproute2", "mount", "util-linux", "hostname"),
 )
 TSHARK_PACKAGES = ("tshark",)
+FREERDP_PACKAGES = ("freerdp2-x11", "freerdp2-shadow-x11", "winpr-utils", "xvfb", "xauth")
 
 DOTNET_VERSION = "8.0.15"
 DOTNET = PEERS / "dotnet"
