@@ -58,8 +58,6 @@ def test_first_messages_of_servers_survive_their_octets(
 
 # --- a peer that says anything in any order ---------------------------------------------------------------------------
 
-TOYS = {FIRST: 0, SECOND: 1}
-
 
 @st.composite
 def scripts(draw: st.DrawFn, role: Role, legs: int) -> list[tuple[NegTokenResp, bool]]:

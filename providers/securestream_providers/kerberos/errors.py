@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
 
-from securestream.errors import ErrorKind, HandshakeError, MalformedMessage, PeerRefused
+from securestream.errors import ErrorKind, MalformedMessage, PeerRefused
 from securestream.wire import der
 from securestream_providers.krb5 import gss_token
 from securestream_providers.krb5.kdc_error import code_name, server_time
@@ -116,10 +116,3 @@ def _extended(error: KrbError) -> int | None:
     if data.data_type != _EXTENDED or data.data_value is None or len(data.data_value) < 4:
         return None
     return int.from_bytes(data.data_value[:4], "little")
-
-
-def with_token(failure: HandshakeError, token: bytes) -> HandshakeError:
-    """`failure`, owing the peer a token."""
-    if failure.token is None:
-        failure.token = token
-    return failure

@@ -85,7 +85,7 @@ def obtain(
         fast_available = tgt is not None and realm_of(tgt) in session.fast_realms
         return Obtained(found, tgt, session.offset, fast_available)
     fetched: list[CachedTicket] = []
-    tgt = yield from _fresh_tgt(session, credential, known, tgt, fetched)
+    tgt = yield from _fresh_tgt(session, known, tgt, fetched)
     made = yield from service_ticket(session, tgt, server, second_ticket=second_ticket, known=tickets)
     fetched.extend(made.path)
     fetched.append(made.ticket)
@@ -109,7 +109,7 @@ def own_tgt(
         session.fast_realms.update(fast_realms_of(known.cache))
     tgt = _find_tgt(session, () if known.cache is None else known.cache.tickets, known.named(session))
     fetched: list[CachedTicket] = []
-    tgt = yield from _fresh_tgt(session, credential, known, tgt, fetched)
+    tgt = yield from _fresh_tgt(session, known, tgt, fetched)
     if fetched:
         yield from remember(session, credential, tgt.client, fetched)
     return Obtained(tgt, tgt, session.offset, realm_of(tgt) in session.fast_realms)
@@ -197,11 +197,7 @@ def _is_good(ticket: CachedTicket, client: KerberosName | None) -> bool:
 
 
 def _fresh_tgt(
-    session: Session,
-    credential: Credential | None,
-    known: _Known,
-    tgt: CachedTicket | None,
-    fetched: list[CachedTicket],
+    session: Session, known: _Known, tgt: CachedTicket | None, fetched: list[CachedTicket]
 ) -> Generator[Effect[Any], Any, CachedTicket]:
     """The ticket-granting ticket: as it is, renewed, or fetched anew."""
     now = session.kdc_time()

@@ -25,7 +25,6 @@ from securestream_providers.krb5.messages import (
 from securestream_providers.krb5.names import KerberosName, tgs_name
 from securestream_providers.krb5.numbers import ErrorCode, KdcOptions, KeyUsage, NameType, TicketFlags
 
-FAR: Final = timedelta(days=36500)
 _ADDRESS_TYPES: Final = {2: 4, 24: 16}
 
 
