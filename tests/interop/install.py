@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 from tests.interop.peers import dotnet_setup, negoex_setup
 from tests.interop.peers.places import (
+    APACHE_PACKAGES,
     DEBIAN_PACKAGES,
     FREERDP_PACKAGES,
     MIT_PACKAGES,
@@ -110,6 +111,11 @@ def freerdp() -> None:
     _wanted(FREERDP_PACKAGES)
 
 
+def apache() -> None:
+    """Apache with its modules for GSS-API and Digest."""
+    _wanted(APACHE_PACKAGES)
+
+
 def debian_packages() -> None:
     """What Debian packages: gss-ntlmssp with python-gssapi, OpenSSL, GnuTLS, curl."""
     _wanted(DEBIAN_PACKAGES)
@@ -154,6 +160,7 @@ def main(arguments: list[str]) -> int:
             ("Samba", samba),
             ("tshark", tshark),
             ("FreeRDP", freerdp),
+            ("Apache", apache),
             (".NET 8", dotnet),
             ("MIT NEGOEX", negoex),
         )

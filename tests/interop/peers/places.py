@@ -19,6 +19,7 @@ SAMBA_PACKAGES = (
     *("winbind", "krb5-user", "iproute2", "mount", "util-linux", "hostname"),
 )
 TSHARK_PACKAGES = ("tshark",)
+APACHE_PACKAGES = ("apache2", "libapache2-mod-auth-gssapi")
 FREERDP_PACKAGES = ("freerdp2-x11", "freerdp2-shadow-x11", "winpr-utils", "xvfb", "xauth")
 
 DOTNET_VERSION = "8.0.15"
