@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from securestream.credentials import split_name
 from securestream.errors import ServiceFailed, UsageError
 from securestream.redaction import Redacted, Secret
+
+if TYPE_CHECKING:
+    from securestream.services.verifiers import VerifierKey
 
 LONGEST_NAME = 256
 """Characters that a user or domain name of a store may have; UNLEN of lmcons.h."""
@@ -117,6 +120,31 @@ class AccountStore(Protocol):
             Whether the logon stands. False when other logons that ran at the same time failed so often that the
             account is now throttled for this source, or locked: then refuse, so that guessing in parallel gains
             nothing over guessing one by one.
+        """
+        ...
+
+
+@runtime_checkable
+class VerifierStore(AccountStore, Protocol):
+    """An account store that also keeps what Digest and SCRAM verify with (`securestream.services.verifiers`).
+
+    A logon calls `find` or `find_hashed`, then `throttled`, then `verifier`, then `failed` or `succeeded`, once each.
+    `decoy` should stay what it is when the program starts again, and be the same in all its processes: the salts that
+    SCRAM tells are derived from it (`salt_of`), those of unknown names included.
+    """
+
+    def verifier(self, account: Account | None, key: VerifierKey) -> Secret[bytes] | None:
+        """A verifier of what `find` gave; `None` where there is none. Asked for nobody (`None`) it costs the same."""
+        ...
+
+    def find_hashed(self, user_hash: bytes, key: VerifierKey, source: str, now: datetime) -> Account | None:
+        """`find` for a name that was sent as H(user:realm) (RFC 7616 3.4.4).
+
+        Args:
+            user_hash: the hash; anything else is unknown.
+            key: which hash and realm.
+            source: as for `find`.
+            now: as for `find`.
         """
         ...
 
