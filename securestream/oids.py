@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 OID_NAMES: Final = {
-    "1.2.840.113554.1.2.2": "Kerberos V5",
-    "1.2.840.113554.1.2.2.3": "Kerberos V5 user-to-user",
-    "1.2.840.48018.1.2.2": "Kerberos V5 as Windows 2000 wrote it",
-    "1.3.5.1.5.2": "Kerberos V5 before RFC 1964",
+    "1.2.840.113554.1.2.2": "Kerberos",
+    "1.2.840.113554.1.2.2.3": "Kerberos user-to-user",
+    "1.2.840.48018.1.2.2": "MS-Kerberos",
+    "1.3.5.1.5.2": "old Kerberos",
     "1.3.6.1.5.2.5": "IAKERB",
     "1.3.6.1.5.2.7": "PKU2U",
     "1.3.6.1.5.5.2": "SPNEGO",

@@ -279,6 +279,13 @@ def split_element(octets: Buffer) -> tuple[int, bytes, bytes]:
     return whole[0], whole[start:end], whole[end:]
 
 
+def content_at(octets: bytes) -> int:
+    """Where the content of the first element begins, be it whole or cut short; for who shows what there is."""
+    if len(octets) < 2:
+        return len(octets)
+    return 2 if octets[1] < 0x80 else 2 + (octets[1] & 0x7F)
+
+
 def element(identifier: int, content: bytes) -> bytes:
     """An element of one identifier octet around `content`."""
     return bytes((identifier,)) + runtime.length_octets(len(content)) + content

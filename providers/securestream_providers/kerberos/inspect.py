@@ -85,15 +85,8 @@ def inspect(token: bytes, inspection: Inspection) -> Node | None:
     return _carried(token, inspection)
 
 
-def _content_at(token: bytes) -> int:
-    """Where the content of the first element begins, be it whole or not."""
-    if len(token) < 2:
-        return len(token)
-    return 2 if token[1] < 0x80 else 2 + (token[1] & 0x7F)
-
-
 def _is_sequence_inside(token: bytes) -> bool:
-    return token[_content_at(token) :][:1] == _SEQUENCE
+    return token[der.content_at(token) :][:1] == _SEQUENCE
 
 
 def _is_cfx(token: bytes) -> bool:
@@ -103,7 +96,7 @@ def _is_cfx(token: bytes) -> bool:
 
 
 def _framed(token: bytes, inspection: Inspection) -> Node | None:
-    content = token[_content_at(token) :]
+    content = token[der.content_at(token) :]
     mechanism = next((octets for octets in _MECHANISMS if content.startswith(octets)), None)
     if mechanism is None:
         return None

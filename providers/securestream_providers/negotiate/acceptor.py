@@ -88,7 +88,7 @@ def _accept(policy: Policy, credential: Credential | None, options: Options, jou
         first = yield from Exchange(_greeting(policy, ready))
         bare = bare_mechanism(first)
         if bare is not None:
-            return (yield from _accept_bare(policy, journal, ready, canonical(bare.oid), first))
+            return (yield from _accept_bare(policy, journal, ready, canonical(bare), first))
         message = unframe(first)
         if isinstance(message, NegTokenInit2):
             raise InvalidToken("the first message is in the form of a server that speaks first; a client's is due")

@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from securestream.errors import MalformedMessage
+from securestream.oids import OID_NAMES
 from securestream.provider import SecurityPackage, TokenDescriber
 from securestream_providers.negotiate.messages import (
-    IAKERB,
     KERBEROS,
-    MS_KERBEROS,
-    NEGOEX,
-    NTLM,
-    OLD_KERBEROS,
     SPNEGO,
-    USER_TO_USER,
     NegTokenInit,
     NegTokenInit2,
     NegTokenResp,
@@ -25,18 +20,6 @@ from securestream_providers.negotiate.messages import (
 )
 from securestream_providers.negotiate.negoex.describe import describe as describe_negoex
 from securestream_providers.negotiate.negoex.messages import SIGNATURE
-
-OID_NAMES: Final = {
-    KERBEROS: "Kerberos",
-    MS_KERBEROS: "MS-Kerberos",
-    OLD_KERBEROS: "old Kerberos",
-    USER_TO_USER: "Kerberos user-to-user",
-    IAKERB: "IAKERB",
-    NTLM: "NTLM",
-    NEGOEX: "NEGOEX",
-    SPNEGO: "SPNEGO",
-}
-"""Names of mechanisms for readers."""
 
 _BARE_KERBEROS: Final = (b"\x6e", b"\x6f", b"\x7e")
 """AP-REQ, AP-REP and KRB-ERROR without a frame, as in DCE style."""
@@ -66,7 +49,7 @@ def _line(kind: str, token: bytes, facts: list[str]) -> str:
 
 def _first(packages: tuple[SecurityPackage, ...], message: NegTokenInit | NegTokenInit2) -> list[str]:
     types = () if message.mech_types is None else message.mech_types.mech_types
-    facts = ["mechanisms " + " ".join(mechanism_name(oid) for oid in types)]
+    facts = ["mechanisms " + " ".join(_name(oid) for oid in types)]
     if message.mech_token is not None:
         facts.append(f"[{_inner(packages, message.mech_token)}]")
     if message.mech_list_mic is not None:
@@ -79,7 +62,7 @@ def _response(packages: tuple[SecurityPackage, ...], message: NegTokenResp) -> l
     if message.neg_state is not None:
         facts.append(message.neg_state.name.lower().replace("_", "-"))
     if message.supported_mech is not None:
-        facts.append(f"mechanism {mechanism_name(message.supported_mech)}")
+        facts.append(f"mechanism {_name(message.supported_mech)}")
     if message.response_token is not None:
         facts.append(f"[{_inner(packages, message.response_token)}]")
     if message.mech_list_mic is not None:
@@ -87,7 +70,7 @@ def _response(packages: tuple[SecurityPackage, ...], message: NegTokenResp) -> l
     return facts
 
 
-def mechanism_name(oid: str) -> str:
+def _name(oid: str) -> str:
     """The name of a mechanism, or its OID."""
     return OID_NAMES.get(oid, oid)
 
@@ -100,7 +83,7 @@ def _inner(packages: tuple[SecurityPackage, ...], token: bytes) -> str:
     for package in packages:
         if oid in {canonical(own) for own in package.info.oids} and isinstance(package, TokenDescriber):
             return package.describe_token(token)
-    return f"{mechanism_name(oid) or 'token'} ({len(token)} octets)"
+    return f"{_name(oid) or 'token'} ({len(token)} octets)"
 
 
 def _mechanism_of(token: bytes) -> str:
@@ -111,4 +94,4 @@ def _mechanism_of(token: bytes) -> str:
         bare = bare_mechanism(token)
     except MalformedMessage:
         return ""
-    return SPNEGO if bare is None else canonical(bare.oid)
+    return SPNEGO if bare is None else canonical(bare)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from securestream.credentials import Credential
@@ -17,7 +17,7 @@ from securestream.errors import (
 )
 from securestream.machine import Step
 from securestream.nested import Nested
-from securestream.options import ContextFlags, Options, Role
+from securestream.options import Options, Role
 from securestream.provider import Effect, Established, Exchange, Handshake, TargetName
 from securestream_providers.negotiate.journal import Journal
 from securestream_providers.negotiate.mechanism import Mechanism
@@ -31,7 +31,7 @@ from securestream_providers.negotiate.messages import (
     read_response,
     unframe,
 )
-from securestream_providers.negotiate.policy import FALLBACK, Policy, unusable_reason
+from securestream_providers.negotiate.policy import FALLBACK, NtlmUse, Policy, unusable_reason, with_integrity
 from securestream_providers.negotiate.protection import ListProtection, mic_of
 
 _SENT: Final = Step()
@@ -66,9 +66,7 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
         InvalidToken: its token does not fit, or it calls itself complete before the mechanism is.
         HandshakeError: what the chosen mechanism raised.
     """
-    # a mechListMIC needs integrity at every level (SECURITY: Negotiate)
-    options = replace(options, flags=options.flags | ContextFlags.INTEGRITY)
-    asked = _Asked(policy, credential, target, options, Journal(Role.INITIATOR))
+    asked = _Asked(policy, credential, target, with_integrity(options), Journal(Role.INITIATOR))
     try:
         return (yield from _initiate(asked))
     except SecureStreamError as error:
@@ -103,7 +101,7 @@ def _initiate(asked: _Asked) -> Handshake:
                 failures[mechanism] = failure
                 asked.journal.passed_over(mechanism, str(failure), failure)
                 continue
-            offered = (mechanism, *_further(asked, mechanism, failures))
+            offered = (mechanism, *_further(asked, mechanism, use, failures))
             try:
                 return (yield from _Negotiation(asked, offered).run(inner, step))
             except PeerRefused as refusal:
@@ -114,10 +112,11 @@ def _initiate(asked: _Asked) -> Handshake:
     raise asked.journal.nothing_left()
 
 
-def _further(asked: _Asked, first: Mechanism, failures: dict[Mechanism, HandshakeError | None]) -> list[Mechanism]:
+def _further(
+    asked: _Asked, first: Mechanism, use: NtlmUse, failures: dict[Mechanism, HandshakeError | None]
+) -> list[Mechanism]:
     """What is offered behind the first mechanism."""
     candidates = asked.policy.candidates
-    use = asked.policy.ntlm_use(asked.credential)
     found: list[Mechanism] = []
     asked.journal.chosen(first)
     for mechanism in candidates[candidates.index(first) + 1 :]:
@@ -255,7 +254,7 @@ class _Negotiation:
             token = NegTokenResp(NegState.ACCEPT_COMPLETED, mech_list_mic=mic).encode()
         protected = protection.verified or self._chosen.is_negoex
         report = self._asked.journal.report(protected=protected, inner=outcome.negotiation)
-        return replace(outcome, token=token, negotiation=report)
+        return Established(outcome.result, outcome.peer, token, report)
 
     def _refused(
         self, inner: Nested, message: NegTokenResp, *, first: bool = False
@@ -285,7 +284,7 @@ class _Negotiation:
 
 def _without_token(step: Step) -> Step:
     """`step`, whose token was sent."""
-    return replace(step, token=None)
+    return _SENT if step.established is None else Step(established=step.established)
 
 
 def _incomplete(token: bytes) -> bytes:

@@ -7,8 +7,8 @@ from typing import Final
 
 from securestream.errors import MalformedMessage
 from securestream.inspection import Inspection, Node, malformed, octets_text, unknown
+from securestream.oids import OID_NAMES
 from securestream.wire import der
-from securestream_providers.negotiate.describe import mechanism_name
 from securestream_providers.negotiate.messages import (
     SPNEGO,
     NegTokenInit,
@@ -24,7 +24,7 @@ _FRAME: Final = b"\x60"
 _SPNEGO_OCTETS: Final = der.oid_octets(SPNEGO)
 _REQ_FLAGS: Final = ("deleg", "mutual", "replay", "sequence", "anon", "conf", "integ")
 _SEQUENCE: Final = b"\x30"
-_EVERY_FORM: Final = b"\xa0\xa1"
+_INIT: Final = b"\xa0"
 
 
 def inspect(token: bytes, inspection: Inspection) -> Node | None:
@@ -32,22 +32,15 @@ def inspect(token: bytes, inspection: Inspection) -> Node | None:
     if token.startswith(NEGOEX_SIGNATURE):
         return negoex.inspect(token, inspection)
     if token[:1] == _FRAME:
-        start = _after_length(token)
+        start = der.content_at(token)
         if not token.startswith(_SPNEGO_OCTETS, start):
             return None
         return _first(token, inspection)
-    if is_response(token) and token[_after_length(token) :][:1] == _SEQUENCE:
+    if is_response(token) and token[der.content_at(token) :][:1] == _SEQUENCE:
         return _response(token, inspection)
-    if token[:1] == _EVERY_FORM[:1] and token[_after_length(token) :][:1] == _SEQUENCE:
+    if token[:1] == _INIT and token[der.content_at(token) :][:1] == _SEQUENCE:
         return _unframed(token, inspection)
     return None
-
-
-def _after_length(token: bytes) -> int:
-    """Where the content of the first element begins, be it whole or not."""
-    if len(token) < 2:
-        return len(token)
-    return 2 if token[1] < 0x80 else 2 + (token[1] & 0x7F)
 
 
 def _first(token: bytes, inspection: Inspection) -> Node:
@@ -88,8 +81,7 @@ def _req_flags(bits: der.BitString) -> Node:
 
 
 def _mechanism(name: str, oid: str) -> Node:
-    known = mechanism_name(oid)
-    return Node(name, oid, "" if known == oid else known)
+    return Node(name, oid, OID_NAMES.get(oid, ""))
 
 
 def _response(token: bytes, inspection: Inspection) -> Node:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from securestream.errors import ErrorKind, HandshakeError, NoCommonMechanism
 from securestream.negotiation import Consideration, Negotiation, Verdict
 from securestream.options import Role
 from securestream_providers.negotiate.mechanism import Mechanism
+
+_Note: TypeAlias = tuple[str, str, Verdict, str, ErrorKind | None]
+"""What makes a `Consideration`, which is made for the report: notes of one mechanism replace each other until then."""
 
 
 class Journal:
@@ -19,7 +23,7 @@ class Journal:
 
     def __init__(self, role: Role) -> None:
         self._role = role
-        self._entries: dict[str, Consideration] = {}
+        self._notes: dict[str, _Note] = {}
         self._first: HandshakeError | None = None
         self.offered: tuple[str, ...] = ()
         """The OIDs that the initiator offered."""
@@ -44,7 +48,7 @@ class Journal:
         self._note(mechanism.name, mechanism.oid, Verdict.CHOSEN, reason)
 
     def _note(self, name: str, oid: str, verdict: Verdict, reason: str, kind: ErrorKind | None = None) -> None:
-        self._entries[oid] = Consideration(name, oid, verdict, reason, kind)
+        self._notes[oid] = (name, oid, verdict, reason, kind)
 
     def report(self, *, protected: bool = False, inner: Negotiation | None = None) -> Negotiation:
         """The report.
@@ -56,16 +60,16 @@ class Journal:
         return Negotiation(self._role, tuple(self._considerations(inner)), self.offered, protected)
 
     def _considerations(self, inner: Negotiation | None) -> Iterator[Consideration]:
-        for entry in self._entries.values():
-            if entry.verdict is Verdict.CHOSEN and inner is not None:
+        for name, oid, verdict, reason, kind in self._notes.values():
+            if verdict is Verdict.CHOSEN and inner is not None:
                 yield from inner.mechanisms
             else:
-                yield entry
+                yield Consideration(name, oid, verdict, reason, kind)
 
     def not_offered(self) -> str:
         """Why mechanisms of this end were not offered; empty where all were."""
-        passed = (one for one in self._entries.values() if one.verdict is Verdict.PASSED_OVER)
-        return "; ".join(f"{one.mechanism}: {one.reason}" for one in passed)
+        notes = self._notes.values()
+        return "; ".join(f"{name}: {reason}" for name, _, verdict, reason, _ in notes if verdict is Verdict.PASSED_OVER)
 
     def nothing_left(self, token: bytes | None = None) -> NoCommonMechanism:
         """The error where no mechanism is left, with every reason; to be raised."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from securestream.errors import InvalidToken, MalformedMessage
 from securestream.wire import der
@@ -155,16 +155,6 @@ def _is_second_form(body: bytes) -> bool:
     return _LIST not in tags or _SECOND_MIC in tags or tags.get(_HINTS_OR_MIC, b"").startswith(_SEQUENCE)
 
 
-class Bare(NamedTuple):
-    """A token that came without SPNEGO around it.
-
-    Args:
-        oid: the mechanism it is of; empty where nothing tells.
-    """
-
-    oid: str
-
-
 def read_response(token: bytes, sender: str) -> NegTokenResp:
     """A message after the first.
 
@@ -188,22 +178,22 @@ def is_response(token: bytes) -> bool:
     return token[:1] == bytes((_RESPONSE,))
 
 
-def bare_mechanism(token: bytes) -> Bare | None:
-    """The mechanism of a token without SPNEGO; `None` for a first token of SPNEGO itself.
+def bare_mechanism(token: bytes) -> str | None:
+    """The OID of the mechanism whose token came without SPNEGO, empty where nothing tells; `None` for a token of SPNEGO.
 
     Raises:
         MalformedMessage: it begins as a framed token, and is none.
     """
     if token.startswith(NTLM_SIGNATURE):
-        return Bare(NTLM)
+        return NTLM
     if token[:1] == _BARE_AP_REQ:  # Kerberos in DCE style has no frame ([MS-KILE] 3.4.5.1)
-        return Bare(KERBEROS)
+        return KERBEROS
     if token[:1] != bytes((_FRAME,)):
-        return Bare("")
+        return ""
     _, content, _ = der.split_element(token)
     if content.startswith(_SPNEGO_OCTETS):
         return None
     size = der.element_size(content, len(content))
     if size is None:
         raise MalformedMessage("a GSS-API token without a mechanism")
-    return Bare(der.oid_text(content[:size]))
+    return der.oid_text(content[:size])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 from securestream.credentials import Anonymous, Credential, Credentials, NtHash, Password
 from securestream.errors import ErrorKind, HandshakeError, NoAuthorityKnown, UsageError
-from securestream.options import Role
+from securestream.options import ContextFlags, Options, Role
 from securestream.provider import SecurityPackage
 from securestream_providers.negotiate.mechanism import Mechanism, default_packages, mechanisms_of
 
@@ -125,6 +125,13 @@ def _names_no_realm(credential: Credential | None) -> bool:
         or (isinstance(form, Password) and "@" not in form.user and "." not in form.domain)
         for form in forms
     )
+
+
+def with_integrity(options: Options) -> Options:
+    """`options` that ask for integrity at every level of protection: a mechListMIC needs it (SECURITY: Negotiate)."""
+    if ContextFlags.INTEGRITY in options.wanted:
+        return options
+    return replace(options, flags=options.flags | ContextFlags.INTEGRITY)
 
 
 def unusable_reason(mechanism: Mechanism, credential: Credential | None, role: Role) -> str:

@@ -16,11 +16,11 @@ from securestream.provider import (
     TargetName,
     Unusable,
 )
+from securestream_providers.negotiate.messages import NEGOEX
 from securestream_providers.negotiate.negoex import acceptor, initiator
 from securestream_providers.negotiate.negoex.describe import describe
 from securestream_providers.negotiate.negoex.report import Schemes
 
-OID: Final = "1.3.6.1.4.1.311.2.2.30"
 NAME: Final = "NEGOEX"
 
 
@@ -47,7 +47,7 @@ class Negoex:
                 raise UsageError(f"the NEGOEX scheme {info.negoex_scheme} of {info.name} is listed twice")
             taken.add(info.negoex_scheme)
         self._packages = packages
-        self.info = PackageInfo(NAME, "Extended negotiation", Capability.CONNECTION, 65536, oids=(OID,))
+        self.info = PackageInfo(NAME, "Extended negotiation", Capability.CONNECTION, 65536, oids=(NEGOEX,))
 
     def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
         """Why none of its packages can work with `credential`, or `None` when one can."""
