@@ -179,7 +179,7 @@ def is_response(token: bytes) -> bool:
 
 
 def bare_mechanism(token: bytes) -> str | None:
-    """The OID of the mechanism whose token came without SPNEGO, empty where nothing tells; `None` for a token of SPNEGO.
+    """The OID of the mechanism of a token without SPNEGO, empty where nothing tells; `None` for a token of SPNEGO.
 
     Raises:
         MalformedMessage: it begins as a framed token, and is none.
