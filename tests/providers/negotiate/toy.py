@@ -77,13 +77,13 @@ class Toy:
         return context
 
     def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
-        self.started.append(options.flags)
+        self.started.append(options.wanted)
         if self.failure is not None:
             raise self.failure
         return (yield from self._run(Role.INITIATOR, 0))
 
     def accept(self, credential: Credential | None, options: Options) -> Handshake:
-        self.started.append(options.flags)
+        self.started.append(options.wanted)
         self._check((yield from Exchange()), 1)
         if self.refusal is not None:
             raise self.refusal
