@@ -3,8 +3,8 @@
 A mechanism makes handshakes like any package, so `HandshakeMachine`, `respond`, `Nested` and `Limits` serve it. What
 the tokens mean is settled here once:
 
-* The initiator's first token is the initial response; an initiator of a mechanism where the server speaks first begins
-  with ``Exchange(None)``.
+* The initiator's first token is the initial response. Where the server speaks first (`SaslMechanism.client_first` is
+  false) an empty one, ``Exchange(b"")``, is none: a profile sends nothing, and any other carrier can carry it.
 * The acceptor always begins with ``Exchange(None)``: it is given the initial response, or, where the server speaks
   first and the client sent none, ``b""``. (Where the client speaks first and sent none, the profile asks for it by an
   empty challenge, which is not the mechanism's business.)
