@@ -61,7 +61,7 @@ def test_negotiate_is_shown_with_what_it_chose_and_neither_list_nor_mic_can_be_t
 
 @pytest.mark.parametrize("sabotage", ["leak", "blind"])
 def test_a_fault_of_kerberos_would_be_found(installed: None, sabotage: str) -> None:
-    done = demo("--package", "kerberos", "--backend", "asyncio", "--sabotage", sabotage)
+    done = demo("--package", "kerberos", "--scene", "1", "--backend", "asyncio", "--sabotage", sabotage)
     assert done.returncode == 1
     assert ("stand in the wire" if sabotage == "leak" else "a reply of the KDC: accepted") in done.stdout
 
