@@ -15,6 +15,8 @@ DEEPEST: Final = 32
 """How deep elements are followed."""
 MOST_ELEMENTS: Final = 5000
 """How many elements are shown of one tree."""
+_LONGEST_HEADER: Final = 16
+"""Octets of an identifier and a length, none of which is longer in anything that is followed."""
 _LARGEST_NUMBER: Final = 64
 """Octets of an INTEGER or an OBJECT IDENTIFIER that is shown as such."""
 
@@ -58,11 +60,11 @@ class _Header(NamedTuple):
 
 def looks_like_asn1(octets: bytes) -> bool:
     """Whether octets are one constructed element, or the beginning of one that goes on."""
-    header = _read_header(octets, 0)
+    header = _read_header(octets, 0, len(octets))
     if header is None or not header.constructed or octets[0] == 0:
         return False
     rest = octets[header.size :]
-    inner = _read_header(rest, 0) if rest else None
+    inner = _read_header(rest, 0, len(rest)) if rest else None
     if header.length == _INDEFINITE:
         return inner is not None
     return header.length == 0 or (inner is not None and inner.size + max(inner.length, 0) <= header.length)
@@ -75,8 +77,13 @@ def asn1_tree(octets: bytes, name: str = "ASN.1") -> Node:
         octets: BER or DER, whole or cut short.
         name: of the tree's root.
     """
-    reader = _Reader(octets)
-    children, end = reader.elements(0, len(octets), 0)
+    return _tree(_Reader(octets), name, 0)
+
+
+def _tree(reader: _Reader, name: str, depth: int) -> Node:
+    """The elements that a reader has, which stand `depth` deep in what is shown."""
+    octets = reader.octets
+    children, end = reader.elements(0, len(octets), depth)
     if end < len(octets):
         children.append(Node("rest", octets[end:], f"{octets_text(len(octets) - end)} that are no element"))
     problem = reader.problem or ("no element begins here" if end < len(octets) else "")
@@ -89,22 +96,23 @@ def asn1_tree(octets: bytes, name: str = "ASN.1") -> Node:
 class _Reader:
     """Walks over elements, with what it met on the way."""
 
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-        self._left = MOST_ELEMENTS
+    def __init__(self, octets: bytes, left: int = MOST_ELEMENTS) -> None:
+        self.octets = octets
+        self.left = left
+        """How many more elements are shown."""
         self.problem = ""
 
     def elements(self, at: int, end: int, depth: int) -> tuple[list[Node], int]:
         """The elements from `at` to `end`, and where reading stopped."""
         found: list[Node] = []
         while at < end:
-            if self._octets[at : at + 2] == b"\0\0" and depth:  # the end of an indefinite length
+            if self.octets[at : at + 2] == b"\0\0" and depth:  # the end of an indefinite length
                 return found, at
-            header = _read_header(self._octets[:end], at)
-            if header is None or self._left == 0:
+            header = _read_header(self.octets, at, end)
+            if header is None or self.left == 0:
                 self._stop(at, "more elements are not shown" if header is not None else "no whole header stands there")
                 return found, at
-            self._left -= 1
+            self.left -= 1
             node, at = self._element(header, at, end, depth)
             found.append(node)
         return found, at
@@ -115,9 +123,9 @@ class _Reader:
         if header.length == _INDEFINITE:
             if depth >= DEEPEST:
                 self._stop(at, f"elements stand deeper than {DEEPEST}")
-                return Node(name, self._octets[start:end]), end
+                return Node(name, self.octets[start:end]), end
             children, stopped = self.elements(start, end, depth + 1)
-            closed = self._octets[stopped : stopped + 2] == b"\0\0"
+            closed = self.octets[stopped : stopped + 2] == b"\0\0"
             if not closed:
                 self._stop(stopped, "an indefinite length has no end")
             return Node(name, None, "indefinite length", tuple(children)), stopped + 2 if closed else end
@@ -129,24 +137,29 @@ class _Reader:
         if header.constructed and depth < DEEPEST:
             children, reached = self.elements(start, stop, depth + 1)
             if reached < stop:
-                children.append(Node("rest", self._octets[reached:stop], "no element"))
+                children.append(Node("rest", self.octets[reached:stop], "no element"))
             node = Node(name, None, "", tuple(children))
         else:
-            node = self._leaf(header, name, self._octets[at:stop], cut=cut)
+            node = self._leaf(header, name, self.octets[at:stop], depth, cut=cut)
         return (node.annotated("cut short", problem=True) if cut else node), stop
 
-    def _leaf(self, header: _Header, name: str, element: bytes, *, cut: bool) -> Node:
+    def _leaf(self, header: _Header, name: str, element: bytes, depth: int, *, cut: bool) -> Node:
         content = element[header.size :]
         if cut or header.kind or header.constructed:
             return Node(name, content)
         if header.number == 4:
-            inner = asn1_tree(content, "content") if looks_like_asn1(content) else None
-            if inner is not None and not inner.problem and self._left:
-                shown = sum(1 for _ in inner.walk())
-                self._left = max(0, self._left - shown)
-                return Node(name, None, octets_text(len(content)), inner.children)
-            return Node(name, content)
+            return self._octets(name, content, depth)
         return replace(_decoded(header.number, element, content), name=name)
+
+    def _octets(self, name: str, content: bytes, depth: int) -> Node:
+        """An OCTET STRING, whose content may be ASN.1 again: it counts as deep and as many as if it stood there."""
+        if depth < DEEPEST and self.left and looks_like_asn1(content):
+            reader = _Reader(content, self.left)
+            inner = _tree(reader, name, depth + 1)
+            self.left = reader.left
+            if not inner.problem:
+                return Node(name, None, octets_text(len(content)), inner.children)
+        return Node(name, content)
 
     def _stop(self, at: int, why: str) -> None:
         if not self.problem:
@@ -159,11 +172,12 @@ def _name(header: _Header) -> str:
     return f"[{_CLASSES[header.kind]}{header.number}]"
 
 
-def _read_header(octets: bytes, at: int) -> _Header | None:
-    """The header at an offset; `None` where there is no whole one."""
+def _read_header(octets: bytes, at: int, end: int) -> _Header | None:
+    """The header at an offset; `None` where there is no whole one before `end`."""
+    octets = octets[at : min(end, at + _LONGEST_HEADER)]
     try:
-        first, at0 = octets[at], at
-        number, at = first & 0x1F, at + 1
+        first, at = octets[0], 1
+        number = first & 0x1F
         if number == 0x1F:
             number = 0
             while True:
@@ -174,13 +188,13 @@ def _read_header(octets: bytes, at: int) -> _Header | None:
                     return None
         length, at = octets[at], at + 1
         if length == 0x80:
-            return _Header(first >> 6, number, True, at - at0, _INDEFINITE) if first & _CONSTRUCTED else None
+            return _Header(first >> 6, number, True, at, _INDEFINITE) if first & _CONSTRUCTED else None
         if length > 0x80:
             size = length & 0x7F
             if size > 8 or at + size > len(octets):
                 return None
             length, at = int.from_bytes(octets[at : at + size], "big"), at + size
-        return _Header(first >> 6, number, bool(first & _CONSTRUCTED), at - at0, length)
+        return _Header(first >> 6, number, bool(first & _CONSTRUCTED), at, length)
     except IndexError:
         return None
 

@@ -132,7 +132,7 @@ def _of_hex(text: str) -> bytes:
 
 def _of_base64(text: str) -> bytes:
     """Of base64 in either alphabet, behind the header and scheme of HTTP and the like, if they stand there."""
-    compact = re.sub(r"\s", "", _SCHEMES.sub("", text, count=1)).replace("-", "+").replace("_", "/")
+    compact = re.sub(r"\s", "", _without_scheme(text)).replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError):
@@ -146,10 +146,16 @@ def _guessed(octets: bytes) -> list[bytes]:
     texts = _paragraphs(octets)
     if all(_HEX.fullmatch(text) for text in texts):
         return [_of_hex(text) for text in texts]
-    if all(_is_base64(re.sub(r"\s", "", _SCHEMES.sub("", text, count=1))) for text in texts):
+    if all(_is_base64(re.sub(r"\s", "", _without_scheme(text))) for text in texts):
         with contextlib.suppress(UsageError):  # a text that only looks like it
             return [_of_base64(text) for text in texts]
     return [octets]
+
+
+def _without_scheme(text: str) -> str:
+    """What stands behind the header and scheme at the beginning, if they stand there."""
+    found = _SCHEMES.match(text)
+    return text if found is None else text[found.end() :]
 
 
 def _is_base64(text: str) -> bool:
