@@ -348,6 +348,8 @@ MISPLACED: tuple[tuple[int, int, MessageType, Body], ...] = (
     (1, 1, MessageType.INITIATOR_META_DATA, ExchangeMessage(OTHER, b"")),
     (1, 1, MessageType.AP_REQUEST, ExchangeMessage(SCHEME, b"")),
     (1, 2, MessageType.CHALLENGE, ExchangeMessage(SCHEME, b"")),
+    (0, 3, MessageType.INITIATOR_META_DATA, ExchangeMessage(OTHER, b"")),
+    (1, 3, MessageType.ACCEPTOR_META_DATA, ExchangeMessage(OTHER, b"")),
     (2, 0, MessageType.INITIATOR_META_DATA, ExchangeMessage(SCHEME, b"")),
     (2, 0, MessageType.INITIATOR_NEGO, NegoMessage(bytes(32), (SCHEME,))),
 )
@@ -357,6 +359,24 @@ MISPLACED: tuple[tuple[int, int, MessageType, Body], ...] = (
 def test_what_comes_twice_or_out_of_turn_is_refused(leg: int, at: int, kind: MessageType, body: Body) -> None:
     two = (replace(ONE, hops=2),)
     refused(meet(two, two, alter=on_leg(leg, inserted(at, kind, body))), (ACCEPTOR, INITIATOR)[leg % 2], InvalidToken)
+
+
+@pytest.mark.parametrize("kind", [MessageType.INITIATOR_META_DATA, MessageType.AP_REQUEST])
+def test_nothing_that_counts_may_stand_behind_a_verify(kind: MessageType) -> None:
+    """An acceptor that is complete by the first token would have acted on what that VERIFY does not cover."""
+    silent = replace(ONE, keys="early", metadata=None)
+    body = ExchangeMessage(SCHEME, b"forged")
+
+    def behind(token: bytes) -> bytes:
+        if kind is MessageType.AP_REQUEST:
+            token = without(kind)(token)
+        return inserted(len(list(messages_of(token))), kind, body)(token)
+
+    theirs = replace(ONE, keys="early", heard=[])
+    met = meet([silent], [theirs], alter=on_leg(0, behind))
+    refused(met, ACCEPTOR, InvalidToken, "out of turn")
+    assert Role.ACCEPTOR not in met.outcomes
+    assert not theirs.heard
 
 
 @pytest.mark.parametrize(("leg", "kind"), [(0, MessageType.INITIATOR_NEGO), (1, MessageType.ACCEPTOR_NEGO)])

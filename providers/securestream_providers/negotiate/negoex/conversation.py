@@ -122,9 +122,14 @@ class Conversation:
         self._count += 1
 
     def _sort(self, message: Message, start: int, heard: Heard) -> None:
-        """Put a message where it belongs in `heard`, once."""
+        """Put a message where it belongs in `heard`, once.
+
+        NEGO comes first, then metadata, then the token, and VERIFY behind them all: what came after it would be acted
+        upon, and this end would be complete, before anything proved it.
+        """
         kind, body, peer = message.kind, message.body, self._role.other
         first = self._heard == 0
+        unproved = heard.verify is None
         if (
             kind is NEGO[peer]
             and isinstance(body, NegoMessage)
@@ -133,13 +138,13 @@ class Conversation:
             and not message.start
         ):
             heard.schemes = _understood(body).schemes
-        elif kind is META_DATA[peer] and isinstance(body, ExchangeMessage) and first:
-            if body.scheme in heard.metadata:
+        elif kind is META_DATA[peer] and isinstance(body, ExchangeMessage) and first and unproved:
+            if body.scheme in heard.metadata or heard.token is not None:
                 raise _misplaced(message)
             heard.metadata[body.scheme] = body.payload
-        elif kind is TOKEN[peer] and isinstance(body, ExchangeMessage) and heard.token is None:
+        elif kind is TOKEN[peer] and isinstance(body, ExchangeMessage) and heard.token is None and unproved:
             heard.token = body
-        elif isinstance(body, VerifyMessage) and heard.verify is None:
+        elif isinstance(body, VerifyMessage) and unproved:
             if body.checksum_scheme != CHECKSUM_RFC3961:
                 raise Unsupported(f"NEGOEX: the checksum scheme {body.checksum_scheme} is unknown; only RFC 3961 is")
             heard.verify = Covered(body, start + message.start)
