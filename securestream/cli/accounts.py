@@ -62,7 +62,7 @@ def _add(asked: Namespace) -> int:
     password = read_password(asked.name, asked.password_file, confirm=True)
     if not password:
         raise UsageError("the password is empty: an account without one would be open to everybody")
-    SqliteAccounts(asked.store).add(asked.name, password)
+    SqliteAccounts(asked.store).add(asked.name, password, realms=asked.realm)
     return 0
 
 

@@ -257,6 +257,13 @@ def _accounts(command: argparse.ArgumentParser) -> None:
         if name == "add":
             action.add_argument("--password-file", metavar="FILE")
             action.add_argument("--replace", action="store_true", help="give an account that exists a new password")
+            action.add_argument(
+                "--realm",
+                action="append",
+                default=[],
+                metavar="R",
+                help="keep what Digest needs for this realm; several times for several",
+            )
         if name == "list":
             action.add_argument("--json", action="store_true", help="print a JSON array")
 

@@ -1,10 +1,11 @@
-"""The embedded account store: one SQLite file, whose NT hashes only the holder of its master key can read."""
+"""The embedded account store: one SQLite file, whose hashes only the holder of its master key can read."""
 
 from __future__ import annotations
 
+import hmac
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from securestream.services._sqlite import Database
 from securestream.services.accounts import Account, CorruptStore, Listing, checked_name, name_key
 from securestream.services.failures import Lockout, Throttle, source_key
 from securestream.services.nt_hash import nt_hash as hash_of
+from securestream.services.verifiers import DIGESTS, VerifierKey, checked_realm, salt_of, user_hash, verifiers_of
 
 NOBODY = 0
 """The row that stands for unknown names, so that a logon under one writes as much as any other."""
 
-_VERSION = 1
+_VERSION = 2
 _FORMAT = b"\x01"  # of a sealed hash: this octet, 12 of nonce, AES-256-GCM's ciphertext and tag
 _SCHEMA = """
 CREATE TABLE store (identity BLOB NOT NULL, proof BLOB NOT NULL);
@@ -48,16 +50,26 @@ CREATE TABLE sources (
     since REAL NOT NULL,
     PRIMARY KEY (account, source)
 ) WITHOUT ROWID;
+CREATE TABLE verifiers (
+    account INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    realm TEXT NOT NULL,
+    user_hash BLOB,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (account, kind, realm)
+) WITHOUT ROWID;
+CREATE INDEX verifiers_by_user ON verifiers (user_hash, kind, realm);
 CREATE INDEX sources_by_age ON sources (since);
 """
-_COLUMNS = "id, name, domain, sid, disabled, sealed, locked_until"
+_COLUMNS = "id, name, domain, sid, disabled, accounts.sealed, locked_until"
 
 
 class SqliteAccounts:
     r"""An account store in a SQLite file, for threads and processes at once. Names are ``DOMAIN\user`` or ``user``.
 
     NT hashes are password equivalents: each lies under AES-256-GCM with its row's identity, name, SID and disabled flag
-    as associated data, so that neither reading the file nor exchanging or editing rows gives a logon.
+    as associated data, so that neither reading the file nor exchanging or editing rows gives a logon. Verifiers for
+    Digest and SCRAM lie likewise, each with its account, kind and realm.
 
     Args:
         path: the database; made if absent, mode 0600.
@@ -84,7 +96,6 @@ class SqliteAccounts:
         self._master_key = MasterKey(path, master_key)
         self._throttle = throttle
         self._lockout = lockout
-        self._decoy = Secret(os.urandom(16))
         self._database = Database(path, b"SSac", _VERSION, self._create)
         self._cipher = AESGCM(self._master_key.read())
         self._identity: bytes
@@ -94,6 +105,8 @@ class SqliteAccounts:
             self._cipher.decrypt(proof[:12], proof[12:], self._identity)
         except InvalidTag:
             raise self._master_key.is_of_another(path) from None
+        # the same in every process and after every start, since the salts of unknown names are derived from it
+        self._decoy = Secret(hmac.digest(self._master_key.read(), b"decoy" + self._identity, "sha256")[:16])
         self._nobody = self._seal(NOBODY, "", "", None, disabled=True, nt_hash=self._decoy.reveal())
 
     def __repr__(self) -> str:
@@ -101,7 +114,7 @@ class SqliteAccounts:
 
     @property
     def decoy(self) -> Secret[bytes]:
-        """A random key of this store that stands for the hash of an unknown user."""
+        """A key of this store, derived from its master key, that stands for the hash of an unknown user."""
         return self._decoy
 
     def close(self) -> None:
@@ -124,44 +137,68 @@ class SqliteAccounts:
             (NOBODY,),
         )
 
-    def _bound_to(self, row: int, name: str, domain: str, sid: str | None, *, disabled: bool) -> bytes:
-        """The associated data: everything of a row that a logon relies on, each part with its length."""
-        parts = (name, domain, "-" if sid is None else "+" + sid, "disabled" if disabled else "enabled")
+    def _bound(self, row: int, *parts: str) -> bytes:
+        """Associated data: the store, the row and what it says, each part with its length."""
         encoded = (part.encode("utf-8", "surrogatepass") for part in parts)
         prefix = _FORMAT + self._identity + row.to_bytes(8, "big")
         return prefix + b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
 
-    def _seal(self, row: int, name: str, domain: str, sid: str | None, *, disabled: bool, nt_hash: bytes) -> bytes:
-        nonce = os.urandom(12)
-        bound = self._bound_to(row, name, domain, sid, disabled=disabled)
-        return _FORMAT + nonce + self._cipher.encrypt(nonce, nt_hash, bound)
+    def _bound_to(self, row: int, name: str, domain: str, sid: str | None, *, disabled: bool) -> bytes:
+        """The associated data of an NT hash: everything of a row that a logon relies on."""
+        state = "disabled" if disabled else "enabled"
+        return self._bound(row, name, domain, "-" if sid is None else "+" + sid, state)
 
-    def _unseal(self, row: int, name: str, domain: str, sid: str | None, *, disabled: bool, sealed: object) -> bytes:
-        bound = self._bound_to(row, name, domain, sid, disabled=disabled)
+    def _bound_verifier(self, row: int, name: str, domain: str, key: VerifierKey) -> bytes:
+        return self._bound(row, name, domain, "verifier", *key)
+
+    def _encrypt(self, octets: bytes, bound: bytes) -> bytes:
+        nonce = os.urandom(12)
+        return _FORMAT + nonce + self._cipher.encrypt(nonce, octets, bound)
+
+    def _decrypt(self, row: int, sealed: object, bound: bytes) -> bytes:
         try:
             if not isinstance(sealed, bytes) or sealed[:1] != _FORMAT:
                 raise InvalidTag
-            nt_hash: bytes = self._cipher.decrypt(sealed[1:13], sealed[13:], bound)
+            octets: bytes = self._cipher.decrypt(sealed[1:13], sealed[13:], bound)
         except InvalidTag:
             raise CorruptStore(
                 f"account {row} of {self._database.path} was altered outside this program: set its password anew"
             ) from None
-        return nt_hash
+        return octets
+
+    def _seal(self, row: int, name: str, domain: str, sid: str | None, *, disabled: bool, nt_hash: bytes) -> bytes:
+        return self._encrypt(nt_hash, self._bound_to(row, name, domain, sid, disabled=disabled))
+
+    def _unseal(self, row: int, name: str, domain: str, sid: str | None, *, disabled: bool, sealed: object) -> bytes:
+        return self._decrypt(row, sealed, self._bound_to(row, name, domain, sid, disabled=disabled))
 
     # --- administration
 
-    def add(self, name: str, password: str, *, sid: str | None = None) -> None:
+    def add(self, name: str, password: str, *, sid: str | None = None, realms: Iterable[str] = ()) -> None:
         """Add an account, or give an existing one a new password; whether it is disabled stays as it is.
 
+        Args:
+            name: the account's.
+            password: its password.
+            sid: its security identifier; `None` leaves an existing one.
+            realms: for which realms verifiers of Digest are kept, besides those for which the account has some.
+
         Raises:
-            UsageError: the name cannot be one.
+            UsageError: the name or a realm cannot be one.
         """
-        self.add_hash(name, hash_of(password), sid=sid)
+        secret = Secret(password)
+        del password  # as for a credential
+        self._write(name, hash_of(secret.reveal()), sid, secret, tuple(map(checked_realm, realms)))
 
     def add_hash(self, name: str, nt_hash: bytes, *, sid: str | None = None) -> None:
-        """`add` for a caller who has the NT hash (16 octets) and not the password."""
+        """`add` for a caller who has the NT hash (16 octets) and not the password; such an account has no verifiers."""
         if len(nt_hash) != 16:
             raise UsageError(f"an NT hash is 16 octets, not {len(nt_hash)}")
+        self._write(name, nt_hash, sid, None, ())
+
+    def _write(
+        self, name: str, nt_hash: bytes, sid: str | None, password: Secret[str] | None, realms: tuple[str, ...]
+    ) -> None:
         user, domain = checked_name(name)
         keys = name_key(user), name_key(domain)
         with self._database.transaction() as connection:
@@ -178,8 +215,31 @@ class SqliteAccounts:
                 "UPDATE accounts SET name = ?, domain = ?, sid = ?, sealed = ? WHERE id = ?",
                 (user, domain, sid, sealed, row),
             )
+            self._write_verifiers(connection, row, user, domain, password, realms)
             _forget(connection, row)
         self._database.settle()
+
+    def _write_verifiers(
+        self,
+        connection: sqlite3.Connection,
+        row: int,
+        user: str,
+        domain: str,
+        password: Secret[str] | None,
+        realms: tuple[str, ...],
+    ) -> None:
+        """Verifiers of the new password for all realms of the account; none of the old password stays."""
+        kept = connection.execute("SELECT DISTINCT realm, kind FROM verifiers WHERE account = ?", (row,)).fetchall()
+        connection.execute("DELETE FROM verifiers WHERE account = ?", (row,))
+        if password is None:
+            return
+        realms = tuple(dict.fromkeys((*realms, *(realm for realm, kind in kept if kind in DIGESTS))))
+        full_name = f"{domain}\\{user}" if domain else user
+        salt = salt_of(self._decoy.reveal(), name_key(user))
+        for key, verifier in verifiers_of(full_name, password.reveal(), realms, salt):
+            hashed = user_hash(key.kind, full_name, key.realm) if key.kind in DIGESTS else None
+            sealed = self._encrypt(verifier, self._bound_verifier(row, user, domain, key))
+            connection.execute("INSERT INTO verifiers VALUES (?, ?, ?, ?, ?)", (row, *key, hashed, sealed))
 
     def remove(self, name: str) -> None:
         """Remove an account, and what lies of it in the file.
@@ -248,6 +308,9 @@ class SqliteAccounts:
                 "ORDER BY domain_key = '' LIMIT 1",
                 (name_key(_storable(user)), name_key(_storable(domain)), NOBODY),
             ).fetchone()
+        return self._account(found, now)
+
+    def _account(self, found: tuple[Any, ...] | None, now: datetime) -> Account | None:
         nobody = (NOBODY, "", "", None, 1, self._nobody, 0.0)
         row, name, belongs, sid, disabled, sealed, until = nobody if found is None else found
         nt_hash = Secret(self._unseal(row, name, belongs, sid, disabled=bool(disabled), sealed=sealed))
@@ -282,6 +345,31 @@ class SqliteAccounts:
             connection.execute("DELETE FROM sources WHERE account = ? AND source = ?", (row, source))
             connection.execute("UPDATE accounts SET failures = 0 WHERE id = ?", (row,))
             return True
+
+    # --- verifiers: VerifierStore
+
+    def verifier(self, account: Account | None, key: VerifierKey) -> Secret[bytes] | None:
+        """The verifier of an account; an account without one, and nobody, cost one query and one decryption, too."""
+        with self._database.reading() as connection:
+            row = _row_of(connection, account)
+            kept = connection.execute(
+                "SELECT sealed FROM verifiers WHERE account = ? AND kind = ? AND realm = ?",
+                (row, key.kind, _storable(key.realm)),
+            ).fetchone()
+        if account is None or kept is None:
+            self._unseal(NOBODY, "", "", None, disabled=True, sealed=self._nobody)
+            return None
+        return Secret(self._decrypt(row, kept[0], self._bound_verifier(row, account.name, account.domain, key)))
+
+    def find_hashed(self, user_hash: bytes, key: VerifierKey, source: str, now: datetime) -> Account | None:
+        """The account whose name and realm have this hash, or `None`, at the same cost."""
+        with self._database.reading() as connection:
+            found = connection.execute(
+                f"SELECT {_COLUMNS} FROM accounts JOIN verifiers ON account = id "  # noqa: S608  constants
+                "WHERE user_hash = ? AND kind = ? AND realm = ?",
+                (user_hash, key.kind, _storable(key.realm)),
+            ).fetchone()
+        return self._account(found, now)
 
     def _refused(self, connection: sqlite3.Connection, row: int, source: str, now: float, *, locks: bool) -> bool:
         (until,) = connection.execute("SELECT locked_until FROM accounts WHERE id = ?", (row,)).fetchone()

@@ -33,6 +33,9 @@ DIGESTS: Final[dict[str, str]] = {
 SCRAM_ITERATIONS: Final = 15_000
 """PBKDF2 rounds of verifiers made here; RFC 7677 4 asks for at least 4,096."""
 
+LONGEST_REALM: Final = 256
+"""Characters of a realm."""
+
 _SCRAM_SIZE: Final = 32
 _HEAD: Final = struct.Struct(">IB")
 
@@ -148,6 +151,17 @@ def scram_verifier(password: str, salt: bytes, iterations: int = SCRAM_ITERATION
     salted = hashlib.pbkdf2_hmac("sha256", octets, salt, iterations)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     return ScramVerifier(ScramParameters(salt, iterations), stored, hmac.digest(salted, b"Server Key", "sha256"))
+
+
+def checked_realm(realm: str) -> str:
+    """The realm that an administrator gives.
+
+    Raises:
+        UsageError: it is too long or has characters that no realm has.
+    """
+    if len(realm) > LONGEST_REALM or not realm.isprintable() or '"' in realm or "\\" in realm:
+        raise UsageError(f"a realm has at most {LONGEST_REALM} characters, none of them a quote or a control character")
+    return realm
 
 
 def salt_of(decoy: bytes, user: str) -> bytes:

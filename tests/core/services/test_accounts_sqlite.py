@@ -213,9 +213,9 @@ def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
 def test_a_later_schema_is_refused(store: SqliteAccounts, path: Path) -> None:
     store.close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(CorruptStore, match="schema version 2"):
+    with pytest.raises(CorruptStore, match="schema version 3"):
         SqliteAccounts(path)
 
 
