@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from securestream.cli.tokens import describe_token
 from securestream.credentials import Credential
+from securestream.errors import SecureStreamError
 from securestream.nested import Nested
 from securestream.options import Options, Role
 from securestream.provider import Exchange, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
@@ -53,7 +54,11 @@ class Observed:
             step = yield from inner.step()
             while step.established is None:
                 tell("sent", step.token)
-                token = yield from Exchange(step.token)
+                try:
+                    token = yield from Exchange(step.token)
+                except SecureStreamError as refusal:  # the package may have something to say to that
+                    step = yield from inner.fail(refusal)
+                    continue
                 tell("received", token)
                 step = yield from inner.step(token)
             tell("sent", step.token)
