@@ -56,7 +56,9 @@ class SecureSocket:
         if isinstance(established.result, SecurityContext):
             self._impersonation = impersonation_of(established.result)
             self._channel = Frames(established.result, framing, carrier.protection)
+            self._delegated = established.result.delegated
         else:
+            self._delegated = established.delegated
             self._channel = Records(established.result, framing.trailing_data())
         self._ready = memoryview(b"")
         self._ended = self._broken = self._closed = False
@@ -156,6 +158,11 @@ class SecureSocket:
     def impersonation(self) -> ImpersonationLevel | None:
         """How far the server may act as the client; `None` where the channel is TLS."""
         return self._impersonation
+
+    @property
+    def delegated(self) -> Credential | None:
+        """The credential that the client delegated, fit to open the next connection; `None` if it did not."""
+        return self._delegated
 
     @property
     def package(self) -> str:

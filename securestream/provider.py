@@ -337,12 +337,15 @@ class Established(Redacted):
         peer: who the peer is.
         token: the last token for the peer; the mechanism awaits no reply to it, the carrier may.
         negotiation: how the mechanism was negotiated, where it was.
+        delegated: the credential that the initiator delegated beside a record connection (CredSSP), fit to open the next
+            connection; a security context has its own, `SecurityContext.delegated`.
     """
 
     result: SecurityContext | RecordConnection
     peer: Principal
     token: bytes | None = None
     negotiation: Negotiation | None = None
+    delegated: Credential | None = None
 
 
 Handshake: TypeAlias = Generator[Effect[Any], Any, Established]

@@ -6,6 +6,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from threading import RLock, local
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -367,6 +368,8 @@ class EngineConnection(ABC):
         try:
             self._handshake()
             session = self._describe(self._server_name)
+            if self._own_certificate is not None:
+                session = replace(session, own_certificate=self._own_certificate)
             self._accepts(session)
         except WantsMore:
             if self._eof:

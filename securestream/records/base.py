@@ -61,6 +61,7 @@ class TlsSession:
         peer_chain: the verified chain, leaf first, DER, where the engine tells.
         resumed: whether an earlier session was resumed.
         group: the key agreement group, where the engine tells.
+        own_certificate: an acceptor's own leaf, DER, where the engine knows it: what an inner protocol binds to.
     """
 
     version: str
@@ -71,6 +72,7 @@ class TlsSession:
     peer_chain: tuple[bytes, ...] = field(default=(), repr=False)
     resumed: bool = False
     group: str | None = None
+    own_certificate: bytes | None = field(default=None, repr=False)
 
 
 class RecordConnection(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 from anyio import TypedAttributeSet, typed_attribute
 
 from securestream.channel_bindings import ChannelBindings
+from securestream.credentials import Credential
 from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, ImpersonationLevel, Protection
 from securestream.principal import Principal
@@ -30,6 +31,8 @@ class SecurityAttribute(TypedAttributeSet):
     """How the data is protected."""
     impersonation: ImpersonationLevel = typed_attribute()
     """How far the server may act as the client; not where the channel is TLS."""
+    delegated: Credential | None = typed_attribute()
+    """The credential that the client delegated, fit to open the next connection as that client; `None` if it did not."""
     target: TargetName | None = typed_attribute()
     """The service that this end asked for; `None` on a server."""
     channel_bindings: ChannelBindings = typed_attribute()

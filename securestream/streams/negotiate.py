@@ -229,6 +229,7 @@ class NegotiateStream(SealedStream):
             SecurityAttribute.protection: lambda: self._protection,
             SecurityAttribute.impersonation: lambda: impersonation_of(self._context),
             SecurityAttribute.target: lambda: target,
+            SecurityAttribute.delegated: lambda: self._context.delegated,
             SecurityAttribute.bound: lambda: self._context.bound,
             SecurityAttribute.context: lambda: self._context,
         }

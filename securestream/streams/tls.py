@@ -48,6 +48,8 @@ class TlsStream(SealedStream):
         super().__init__(transport, settings.package.info.name)
         self._live: RecordConnection | None = connection
         self._peer = established.peer
+        self._delegated = established.delegated
+        self._negotiation = established.negotiation
         self._target = settings.target
         self._standard_compatible = settings.standard_compatible
         self._closure: PeerClosed | None = None
@@ -204,12 +206,13 @@ class TlsStream(SealedStream):
     # --- the stream ---
 
     def _own_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return {
+        own: dict[Any, Callable[[], Any]] = {
             SecurityAttribute.peer: lambda: self._peer,
             SecurityAttribute.package: lambda: self._package,
             SecurityAttribute.flags: lambda: _FLAGS,
             SecurityAttribute.protection: lambda: Protection.ENCRYPT_AND_SIGN,
             SecurityAttribute.target: lambda: self._target,
+            SecurityAttribute.delegated: lambda: self._delegated,
             SecurityAttribute.bound: lambda: False,
             SecurityAttribute.closure_authenticated: self._closure_authenticated,
             SecurityAttribute.channel_bindings: self._channel_bindings,
@@ -217,6 +220,10 @@ class TlsStream(SealedStream):
             SecurityAttribute.tls_session: lambda: self._connection.session,
             SecurityAttribute.record_connection: lambda: self._connection,
         }
+        negotiation = self._negotiation
+        if negotiation is not None:  # of a mechanism inside TLS (CredSSP)
+            own[SecurityAttribute.negotiation] = lambda: negotiation
+        return own
 
     def _closure_authenticated(self) -> bool:
         return self._standard_compatible if self._closure is None else self._closure.authenticated
