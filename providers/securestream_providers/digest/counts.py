@@ -1,0 +1,60 @@
+"""Nonce counts (RFC 7616 3.3 nc, RFC 2831 2.1.2): the question whether a request was seen before, and its window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar, Final, NamedTuple
+
+from securestream.provider import Effect
+
+WINDOW: Final = 128
+"""How far behind the highest count of a nonce an unused one still counts: requests of several connections overtake each
+other."""
+
+LARGEST: Final = 0xFFFFFFFF
+"""The largest count that eight hexadecimal digits hold."""
+
+
+@dataclass(frozen=True, repr=False)
+class NonceCount(Effect[bool]):
+    """ONE atomic question: was this count of this nonce never used? It is remembered as used until `expires`.
+
+    Asked only once the digest was verified, so that nobody without the password uses counts up or fills the memory.
+
+    Args:
+        nonce: the server's nonce, or a hash of it with what it belongs to; at most 64 octets.
+        count: from 1.
+        expires: from when on the server refuses the nonce anyway, aware UTC.
+    """
+
+    performer: ClassVar[str | None] = "securestream_providers.digest.performers:memory_performer"
+
+    nonce: bytes = field(repr=False)
+    count: int
+    expires: datetime
+
+
+class Window(NamedTuple):
+    """The used counts of one nonce.
+
+    Args:
+        highest: the highest count that was used.
+        used: bit n tells that ``highest - n`` was used.
+    """
+
+    highest: int = 0
+    used: int = 0
+
+    def use(self, count: int) -> Window | None:
+        """The window with `count` used, or `None` when it was used before, or is too old to know."""
+        if not 0 < count <= LARGEST:
+            return None
+        if count > self.highest:
+            shift = count - self.highest
+            used = self.used << shift if shift < WINDOW else 0
+            return Window(count, (used | 1) & ((1 << WINDOW) - 1))
+        bit = 1 << (self.highest - count)
+        if self.highest - count >= WINDOW or self.used & bit:
+            return None
+        return Window(self.highest, self.used | bit)
