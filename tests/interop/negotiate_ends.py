@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
 
 from securestream.ambient import system_options
 from securestream.credentials import Accounts, Credential, CredentialCache, Credentials, Keytab, Password
@@ -26,7 +26,7 @@ from securestream_providers.negotiate.messages import (
 from securestream_providers.ntlm import Ntlm
 from tests.interop.kerberos_ends import Realm, bound_to, service_of
 from tests.interop.peers.accounts import NAME, ntlm_environment
-from tests.interop.peers.mit_kdc import HOST
+from tests.interop.peers.mit_kdc import HOST, MitKdc
 
 Theirs: TypeAlias = Literal["initiator", "acceptor"]
 ROLES: tuple[Theirs, ...] = ("initiator", "acceptor")
@@ -162,6 +162,13 @@ class Parties:
 
     realm: Realm
     password: str
+
+    @classmethod
+    def of(cls, kdc: MitKdc) -> Self:
+        """An account, and a realm whose principals are added to that KDC."""
+        realm = Realm(kdc)
+        realm.populate()
+        return cls(realm, "an account's password")
 
     def environment(self) -> Mapping[str, str]:
         """Where a foreign end has the user's ticket, the services' keys and the account."""

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import functools
-import os
 from collections.abc import Callable
 from types import ModuleType
 
 import anyio
-import anyio.abc
-import anyio.to_thread
 import pytest
 
 import securestream as ss
 from securestream.streams._wrap import SecureStream
 from securestream_providers.kerberos import Kerberos
+from tests.interop.dotnet_streams import DOTNET_LEVEL, PROTECTION, SIZES, echo, said
 from tests.interop.expected_kerberos import LEVELS, STREAM
 from tests.interop.matrix import Filler
 from tests.interop.peers import dotnet, mit_tools
 from tests.interop.peers.mit_kdc import MitKdc
-from tests.interop.peers.process import Event, JsonPeer
 from tests.interop.relay import relaying
 
 pytestmark = [pytest.mark.anyio, pytest.mark.interop]
 
 PASSWORD = "alice's password"
 TARGET = "HOST/localhost"
-SIZES = (0, 1, 64512, 64513, 3_000_000)
-PROTECTION = {"sign": ss.Protection.SIGN, "encrypt and sign": ss.Protection.ENCRYPT_AND_SIGN}
-DOTNET_LEVEL = {"sign": "Sign", "encrypt and sign": "EncryptAndSign"}
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +40,6 @@ def kdc(version: str, mit_kdc: MitKdc) -> MitKdc:
     return mit_kdc
 
 
-async def said(peer: JsonPeer, *names: str) -> Event:
-    """The peer's next event of these."""
-    return await anyio.to_thread.run_sync(functools.partial(peer.expect, *names))
-
-
 async def call(
     port: int, kdc: MitKdc, protection: ss.Protection, *, password: str = PASSWORD, target: str = TARGET
 ) -> SecureStream:
@@ -64,17 +52,6 @@ async def call(
         target=target,
         protection=protection,
     )
-
-
-async def echo(stream: anyio.abc.ByteStream, size: int) -> None:
-    """Send `size` random octets and read as many back while they leave."""
-    data = os.urandom(size)
-    received = bytearray()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(stream.send, data)
-        while len(received) < size:
-            received += await stream.receive()
-    assert bytes(received) == data
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -12,7 +12,6 @@ import pytest
 from securestream.errors import BadBindings, BadSignature, Downgrade, LogonDenied
 from securestream.options import BindingPolicy, Protection
 from tests.interop.expected_spnego import BINDINGS, LEVELS, SPNEGO
-from tests.interop.kerberos_ends import Realm
 from tests.interop.matrix import Filler
 from tests.interop.negotiate_ends import (
     ROLES,
@@ -52,9 +51,7 @@ def version(require: Callable[[ModuleType], str]) -> str:
 @pytest.fixture(scope="module")
 def parties(version: str, mit_kdc: MitKdc) -> Parties:
     """What both ends know; the realm is for our own offers of Kerberos, which pyspnego here does not have."""
-    realm = Realm(mit_kdc)
-    realm.populate()
-    return Parties(realm, "an account's password")
+    return Parties.of(mit_kdc)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from securestream.provider import Cover
 from securestream_providers.negotiate.messages import NegState
 from securestream_providers.ntlm import Ntlm
 from tests.interop.expected_spnego import BINDINGS, FALLBACKS, LEVELS, MECHANISMS, SPNEGO
-from tests.interop.kerberos_ends import TRUSTED, Realm
+from tests.interop.kerberos_ends import TRUSTED
 from tests.interop.matrix import Filler
 from tests.interop.negotiate_ends import (
     KERBEROS,
@@ -68,9 +68,7 @@ def version(require: Callable[[ModuleType], str]) -> str:
 @pytest.fixture(scope="module")
 def parties(version: str, mit_kdc: MitKdc) -> Parties:
     """What both ends know."""
-    realm = Realm(mit_kdc)
-    realm.populate()
-    return Parties(realm, "an account's password")
+    return Parties.of(mit_kdc)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ NTLM, without a MIC, at level None alone.
 
 from __future__ import annotations
 
-import functools
-import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,8 +13,6 @@ from types import ModuleType
 from typing import Literal
 
 import anyio
-import anyio.abc
-import anyio.to_thread
 import pytest
 
 import securestream as ss
@@ -24,6 +20,7 @@ from securestream.services.accounts_sqlite import SqliteAccounts
 from securestream.streams._wrap import SecureStream
 from securestream_providers.ntlm import Ntlm
 from tests.cli.processes import Running
+from tests.interop.dotnet_streams import DOTNET_LEVEL, PROTECTION, SIZES, echo, said
 from tests.interop.expected_ntlm import LEVELS, TABLE
 from tests.interop.matrix import Filler
 from tests.interop.peers import dotnet
@@ -33,13 +30,6 @@ from tests.interop.relay import relaying
 
 pytestmark = [pytest.mark.anyio, pytest.mark.interop]
 
-SIZES = (0, 1, 64512, 64513, 3_000_000)
-PROTECTION = {
-    "none": ss.Protection.NONE,
-    "sign": ss.Protection.SIGN,
-    "encrypt and sign": ss.Protection.ENCRYPT_AND_SIGN,
-}
-DOTNET_LEVEL = {"none": "None", "sign": "Sign", "encrypt and sign": "EncryptAndSign"}
 LOGON_DENIED = 0x8009030C
 INTERNAL_ERROR = 0x80090304
 LEVEL_NOT_MET = 1790
@@ -49,11 +39,6 @@ LEVEL_NOT_MET = 1790
 def version(require: Callable[[ModuleType], str]) -> str:
     """The version of .NET."""
     return require(dotnet)
-
-
-async def said(peer: JsonPeer, *names: str) -> Event:
-    """The peer's next event of these."""
-    return await anyio.to_thread.run_sync(functools.partial(peer.expect, *names))
 
 
 def codes(failure: Event) -> set[int]:
@@ -71,18 +56,6 @@ async def call(port: int, protection: ss.Protection, *passwords: str) -> SecureS
         target="HOST/localhost",
         protection=protection,
     )
-
-
-async def echo(stream: anyio.abc.ByteStream, size: int) -> bytes:
-    """Send `size` random octets and read as many back while they leave."""
-    data = os.urandom(size)
-    received = bytearray()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(stream.send, data)
-        while len(received) < size:
-            received += await stream.receive()
-    assert bytes(received) == data
-    return data
 
 
 @pytest.mark.parametrize("level", LEVELS)

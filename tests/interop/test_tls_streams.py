@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import anyio
-import anyio.to_thread
 import pytest
 
 import securestream as ss
 from securestream.records.endpoints import Engine
 from securestream.streams._wrap import SecureStream
 from securestream_providers.schannel import Schannel
+from tests.interop.dotnet_streams import said
 from tests.interop.expected_tls import TABLE
 from tests.interop.matrix import Filler
 from tests.interop.peers import dotnet
-from tests.interop.peers.process import Event, JsonPeer
 from tests.interop.test_tls_dotnet import environment, settings
 from tests.interop.tls_ends import CA, CLIENT, LEAF, SIZES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.interop]
 
 engines = pytest.mark.parametrize("engine", ["stdlib", "pyopenssl"])
-
-
-async def said(peer: JsonPeer, *names: str) -> Event:
-    """The peer's next event of these."""
-    return await anyio.to_thread.run_sync(functools.partial(peer.expect, *names))
 
 
 @pytest.fixture
