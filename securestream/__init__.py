@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from securestream.streams.connect import SecureConnectable as SecureConnectable
     from securestream.streams.connect import connect as connect
     from securestream.streams.connect import listen as listen
+    from securestream.streams.credssp import CredSspStream as CredSspStream
     from securestream.streams.listeners import SecureListener as SecureListener
     from securestream.streams.negotiate import NegotiateStream as NegotiateStream
     from securestream.streams.tls import TlsStream as TlsStream
@@ -111,6 +112,7 @@ _NAMES = {
     "streams._wrap": "SecureStream",
     "streams.attributes": "SecurityAttribute",
     "streams.connect": "SecureConnectable connect listen",
+    "streams.credssp": "CredSspStream",
     "streams.listeners": "SecureListener",
     "streams.negotiate": "NegotiateStream",
     "streams.tls": "TlsStream",

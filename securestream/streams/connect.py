@@ -56,7 +56,8 @@ async def connect(
         standard_compatible: see `TlsStream.wrap_client`.
 
     Returns:
-        A `TlsStream` where the package speaks records (Schannel), else a `NegotiateStream`.
+        A `TlsStream` where the package speaks records (Schannel; of CredSSP a `CredSspStream`), else a
+        `NegotiateStream`.
 
     Raises:
         anyio.ConnectionFailed: no address answered.

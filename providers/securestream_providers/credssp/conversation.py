@@ -15,6 +15,7 @@ from securestream.errors import (
     MalformedMessage,
     PeerRefused,
     QualityNotMet,
+    SecureStreamError,
     Unsupported,
 )
 from securestream.options import BindingPolicy, ContextFlags, ImpersonationLevel, Options, Protection, Role
@@ -132,8 +133,11 @@ class Conversation:
     def refusal(self, kind: ErrorKind) -> bytes | None:
         """What tells an initiator why it is refused, as records, with a close_notify behind."""
         known = self._peer is not None and min(self._peer, self._policy.version)
-        if known and known >= _ERRORS_SINCE and known != _NO_ERRORS_IN:
-            self.send(error=kind)
+        try:
+            if known and known >= _ERRORS_SINCE and known != _NO_ERRORS_IN:
+                self.send(error=kind)
+        except SecureStreamError:  # TLS has failed: only its alert is owed
+            pass
         return self.tunnel.close()
 
 

@@ -177,9 +177,9 @@ def _octets(text: str) -> bytes:
 def _text(octets: bytes) -> str:
     try:
         return octets.decode("utf-16-le")
-    except UnicodeDecodeError:
-        # the error would carry the octets, which may be a password
-        raise MalformedMessage("a text among the delegated credentials is not UTF-16LE") from None
+    except UnicodeDecodeError:  # it carries the octets, which may be a password: nothing is raised from it
+        pass
+    raise MalformedMessage("a text among the delegated credentials is not UTF-16LE")
 
 
 def _maybe_octets(text: str | None) -> bytes | None:
