@@ -32,7 +32,7 @@ class SecurityAttribute(TypedAttributeSet):
     impersonation: ImpersonationLevel = typed_attribute()
     """How far the server may act as the client; not where the channel is TLS."""
     delegated: Credential | None = typed_attribute()
-    """The credential that the client delegated, fit to open the next connection as that client; `None` if it did not."""
+    """The credential that the client delegated, fit to open the next connection as the client; `None` if it did not."""
     target: TargetName | None = typed_attribute()
     """The service that this end asked for; `None` on a server."""
     channel_bindings: ChannelBindings = typed_attribute()
