@@ -64,11 +64,12 @@ def _load(point: EntryPoint) -> SecurityPackage:
     try:
         package: SecurityPackage = point.load()()
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"package {point.name!r} ({_where(point)}) cannot be loaded: {error}") from error
+        raise UsageError(f"package {point.name!r} ({place_of(point)}) cannot be loaded: {error}") from error
     return package
 
 
-def _where(point: EntryPoint) -> str:
+def place_of(point: EntryPoint) -> str:
+    """What an entry point names, and the distribution that brings it."""
     return f"{point.value} of {point.dist.name}" if point.dist is not None else point.value
 
 
@@ -79,7 +80,7 @@ def _installed() -> Registry:
         other = found.setdefault(point.name.lower(), point)
         if other.value != point.value:  # which one runs would depend on the order of a search path
             raise UsageError(
-                f"two installed packages are called {point.name!r}: {_where(other)} and {_where(point)}; "
+                f"two installed packages are called {point.name!r}: {place_of(other)} and {place_of(point)}; "
                 "uninstall one, or give the package itself instead of its name"
             )
     return Registry(dict(found))

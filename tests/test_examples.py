@@ -14,7 +14,6 @@ import pytest
 
 from securestream.cli.arguments import parser
 from securestream.cli.demo.certificates import Authority
-from securestream.registry import Registry
 from securestream.services.accounts_sqlite import SqliteAccounts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,11 +22,7 @@ RUN_ELSEWHERE = {"__init__.py", "custom_provider.py", "ldap_whoami.py"}
 """The provider of a third party has a test, and a distribution, of its own; LDAP needs a domain (tests/interop)."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    """Packages are found by entry points, which only an installed distribution has."""
-    if "ntlm" not in Registry.installed():
-        pytest.skip("securestream is not installed in this environment: pip install -e .")
+pytestmark = pytest.mark.usefixtures("installed")
 
 
 @pytest.fixture

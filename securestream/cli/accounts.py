@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from securestream.cli.passwords import read_password
-from securestream.cli.report import printable
 from securestream.errors import UsageError
+from securestream.readable import printable
 
 if TYPE_CHECKING:
     from securestream.services.accounts import Listing

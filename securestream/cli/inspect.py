@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from securestream.cli.inspect_frames import inspect_stream
-from securestream.cli.report import Report, is_expected, printable
+from securestream.cli.report import Report, is_expected
 from securestream.errors import UsageError
 from securestream.files import read_private
 from securestream.inspection import Inspection, InspectionKey, Node, octets_text, read_keys
 from securestream.provider import TokenInspector
+from securestream.readable import printable
 from securestream.registry import Registry
 
 LARGEST: Final = 16 << 20

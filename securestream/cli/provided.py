@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 from securestream.cli.report import Report, message_of
 from securestream.errors import UsageError
+from securestream.registry import place_of
 
 ENTRY_POINTS = "securestream.commands"
 """The entry point group."""
@@ -71,15 +72,17 @@ class Commands:
         if len(points) > 1:
             raise UsageError(
                 f"two installed packages bring a command {name!r}: "
-                f"{' and '.join(_where(point) for point in points)}; uninstall one"
+                f"{' and '.join(place_of(point) for point in points)}; uninstall one"
             )
         try:
             module = first.load()
         except Exception as error:  # a third party's code may fail in any way; every other command works all the same
-            raise UsageError(f"the command {name!r} ({_where(first)}) cannot be loaded: {message_of(error)}") from error
+            raise UsageError(
+                f"the command {name!r} ({place_of(first)}) cannot be loaded: {message_of(error)}"
+            ) from error
         for needed in ("add_arguments", "run"):
             if not callable(getattr(module, needed, None)):
-                raise UsageError(f"the command {name!r} ({_where(first)}) cannot be used: it has no {needed}")
+                raise UsageError(f"the command {name!r} ({place_of(first)}) cannot be used: it has no {needed}")
         return cast("Command", module)
 
 
@@ -90,10 +93,6 @@ def help_of(command: Command) -> str:
     if line.startswith("``"):
         line = line.partition("``:")[2].strip() or line
     return line.rstrip(".").replace("%", "%%")
-
-
-def _where(point: EntryPoint) -> str:
-    return f"{point.value} of {point.dist.name}" if point.dist is not None else point.value
 
 
 @cache

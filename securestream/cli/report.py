@@ -11,20 +11,10 @@ import anyio
 
 from securestream.errors import ErrorKind, SecureStreamError
 from securestream.negotiation import Negotiation
+from securestream.readable import printable
 
 _OURSELVES: Final = "securestream"
 """Whose failure it is where nobody else is named."""
-
-
-def printable(text: str) -> str:
-    """`text` in one line that no terminal obeys: what is not printable is shown as an escape.
-
-    Names and messages come from peers; a newline would forge a line of the log, an escape sequence a screen.
-    """
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode("ascii")
-        for character in text
-    )
 
 
 def message_of(error: BaseException) -> str:

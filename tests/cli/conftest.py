@@ -1,4 +1,4 @@
-"""What the tests of commands share: an installed distribution, an account store, certificates."""
+"""What the tests of commands share: an account store, certificates."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from pathlib import Path
 import pytest
 
 from securestream.cli.demo.certificates import Authority
-from securestream.registry import Registry
 from securestream.services.accounts_sqlite import SqliteAccounts
 from tests.cli.processes import PASSWORD
-
-
-@pytest.fixture(scope="session")
-def installed() -> None:
-    """Commands find packages by entry points, which only an installed distribution has."""
-    if "ntlm" not in Registry.installed():
-        pytest.skip("securestream is not installed in this environment: pip install -e .")
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from securestream.cli.report import Report, printable, sentence_of
+from securestream.cli.report import Report, sentence_of
 from securestream.errors import ErrorKind, LogonDenied, NoCommonMechanism
 from securestream.negotiation import Consideration, Negotiation, Verdict
 from securestream.options import Role
+from securestream.readable import printable
 
 
 @pytest.mark.parametrize(

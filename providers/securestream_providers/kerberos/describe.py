@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from securestream.errors import MalformedMessage
+from securestream.readable import printable
 from securestream_providers.kerberos.user_to_user import TgtReply, TgtRequest
 from securestream_providers.krb5 import cfx, gss_token, old_tokens
 from securestream_providers.krb5.kdc_error import code_name, server_time
@@ -17,7 +18,7 @@ from securestream_providers.krb5.numbers import ApOptions, EncryptionType
 def describe(token: bytes) -> str:
     """One line on a token; octets that are none are said to be so."""
     try:
-        return _printable(_describe(token))
+        return printable(_describe(token))
     except MalformedMessage:
         return f"no Kerberos token, or a malformed one ({len(token)} octets)"
 
@@ -95,11 +96,6 @@ def _tgt_req(body: bytes) -> list[str]:
 
 def _tgt_rep(body: bytes) -> list[str]:
     return [_ticket(Ticket.decode(TgtReply.decode(body).ticket))]
-
-
-def _printable(line: str) -> str:
-    """Names are the peer's: they reach no terminal as they are."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
 
 
 _Facts = tuple[str, Callable[[bytes], list[str]]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from securestream.errors import MalformedMessage
 from securestream.options import Limits
+from securestream.readable import printable
 from securestream_providers.ntlm.messages import (
     SIGNATURE,
     Authenticate,
@@ -53,8 +54,7 @@ def _flags(flags: int) -> str:
 
 
 def _text(octets: bytes, flags: int) -> str:
-    text = octets.decode("utf-16-le" if flags & Flag.UNICODE else "latin-1", "replace")
-    return repr(text)[1:-1].replace("\\\\", "\\")
+    return printable(octets.decode("utf-16-le" if flags & Flag.UNICODE else "latin-1", "replace"))
 
 
 def _negotiate(token: bytes) -> list[str]:

@@ -15,10 +15,10 @@ from securestream.cli.demo.processes import Broken, Ends, Outcome
 from securestream.cli.demo.scenarios import Scene, scenarios_of
 from securestream.cli.demo.show import hexdump, leaks
 from securestream.cli.demo.wire import CLIENT, SERVER, TOKEN, Flip, Unit, find_data, find_tokens
-from securestream.cli.report import printable
 from securestream.cli.tokens import describe_records, describe_token
 from securestream.errors import SecureStreamError
 from securestream.provider import SecurityPackage
+from securestream.readable import printable
 from securestream.registry import DEFAULT_PACKAGE, Registry
 
 BACKENDS = ("asyncio", "trio")

@@ -22,11 +22,12 @@ import anyio
 from securestream.ambient import system_random
 from securestream.cli.addresses import Address
 from securestream.cli.passwords import read_password
-from securestream.cli.report import Report, printable
+from securestream.cli.report import Report
 from securestream.cli.running import run_until_signal
 from securestream.cli.serve import forbid_core_dumps
 from securestream.errors import UsageError
 from securestream.files import read_private, write_private
+from securestream.readable import printable
 from securestream_providers.kerberos.kdc.core import Kdc
 from securestream_providers.kerberos.kdc.database_sqlite import SqlitePrincipals
 from securestream_providers.kerberos.kdc.embedded import rolled

@@ -8,9 +8,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from securestream.cli.report import Report, printable
+from securestream.cli.report import Report
 from securestream.credentials import CredentialCache, Keytab
 from securestream.errors import MalformedMessage, NoCredentials, UsageError
+from securestream.readable import printable
 from securestream_providers.kerberos.cli.show import describe_etype
 from securestream_providers.kerberos.storage.caches import caches_of, load_cache
 from securestream_providers.kerberos.storage.configuration import load_configuration
