@@ -111,6 +111,7 @@ __all__ = [
     "application",
     "element",
     "element_size",
+    "elements",
     "explicit",
     "generated_source",
     "implicit",
@@ -268,15 +269,35 @@ def split_element(octets: Buffer) -> tuple[int, bytes, bytes]:
     Raises:
         MalformedMessage: there is no whole element, or its tag number is above 30.
     """
-    whole = bytes(memoryview(octets))
+    whole = octets if isinstance(octets, bytes) else bytes(memoryview(octets))
     try:
         end = runtime.element_end(whole, 0)
-        start = 2 if whole[1] < 128 else runtime.long_length(whole, whole[1], 2)[1]
     except IndexError:
         raise MalformedMessage("a DER element is cut short") from None
-    if end > len(whole) or whole[0] & 0x1F == 0x1F:
+    identifier = whole[0]
+    if end > len(whole) or identifier & 0x1F == 0x1F:
         raise MalformedMessage("a DER element is cut short, or its tag number is above 30")
-    return whole[0], whole[start:end], whole[end:]
+    return identifier, whole[content_at(whole) : end], whole[end:]
+
+
+def elements(octets: bytes, most: int) -> list[bytes]:
+    """The elements that follow each other in `octets`, the first `most` of them, each with its header.
+
+    Raises:
+        MalformedMessage: one of them is cut short.
+    """
+    found: list[bytes] = []
+    at = 0
+    try:
+        while at < len(octets) and len(found) < most:
+            end = runtime.element_end(octets, at)
+            found.append(octets[at:end])
+            at = end
+    except IndexError:
+        at = len(octets) + 1
+    if at > len(octets):
+        raise MalformedMessage("a DER element is cut short")
+    return found
 
 
 def content_at(octets: bytes) -> int:

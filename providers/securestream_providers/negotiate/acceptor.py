@@ -18,7 +18,7 @@ from securestream.errors import (
 )
 from securestream.machine import Step
 from securestream.nested import Nested
-from securestream.options import ContextFlags, Options, Role
+from securestream.options import Options, Role
 from securestream.provider import Established, Exchange, Handshake
 from securestream_providers.negotiate.journal import Journal
 from securestream_providers.negotiate.mechanism import Mechanism
@@ -35,7 +35,7 @@ from securestream_providers.negotiate.messages import (
     read_response,
     unframe,
 )
-from securestream_providers.negotiate.policy import Policy, unusable_reason
+from securestream_providers.negotiate.policy import Policy, unusable_reason, with_integrity
 from securestream_providers.negotiate.protection import ListProtection, mic_of
 
 _FORBIDDEN: Final = 'policy forbids it: ntlm="never"'
@@ -58,10 +58,9 @@ def accept(policy: Policy, credential: Credential | None, options: Options) -> H
         HandshakeError: what the chosen mechanism raised, in the envelope of SPNEGO.
         MalformedMessage: a message is none.
     """
-    options = replace(options, flags=options.flags | ContextFlags.INTEGRITY)
     journal = Journal(Role.ACCEPTOR)
     try:
-        return (yield from _accept(policy, credential, options, journal))
+        return (yield from _accept(policy, credential, with_integrity(options), journal))
     except SecureStreamError as error:
         if error.negotiation is None:
             error.negotiation = journal.report()
@@ -236,7 +235,7 @@ class _Negotiation:
     ) -> Established:
         protected = protection.verified or one.mechanism.is_negoex
         report = self._journal.report(protected=protected, inner=outcome.negotiation)
-        return replace(outcome, token=answer, negotiation=report)
+        return Established(outcome.result, outcome.peer, answer, report)
 
     def _envelop(self, failure: HandshakeError) -> None:
         """Let the token of `failure`, if any, travel in a refusal."""

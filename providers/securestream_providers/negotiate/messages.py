@@ -142,17 +142,12 @@ def unframe(token: bytes) -> NegTokenInit | NegTokenInit2:
 
 def _is_second_form(body: bytes) -> bool:
     """Whether tag 3 holds hints, tag 4 is there, or the list is absent."""
-    tag, inner, _ = der.split_element(body)
-    sequence, rest, _ = der.split_element(inner)
-    if tag != _INIT or sequence != _SEQUENCE[0]:
+    tag, sequence, _ = der.split_element(body)
+    if tag != _INIT or not sequence.startswith(_SEQUENCE):
         return False
-    tags: dict[int, bytes] = {}
-    while rest and len(tags) < _MEMBERS:
-        tag, value, rest = der.split_element(rest)
-        if tag in tags:  # it is no message of either form; the decoder will say so
-            return False
-        tags[tag] = value
-    return _LIST not in tags or _SECOND_MIC in tags or tags.get(_HINTS_OR_MIC, b"").startswith(_SEQUENCE)
+    members = {member[0]: member for member in der.elements(sequence[der.content_at(sequence) :], _MEMBERS)}
+    third = members.get(_HINTS_OR_MIC, b"")
+    return _LIST not in members or _SECOND_MIC in members or third.startswith(_SEQUENCE, der.content_at(third))
 
 
 def read_response(token: bytes, sender: str) -> NegTokenResp:
@@ -182,7 +177,7 @@ def bare_mechanism(token: bytes) -> str | None:
     """The OID of the mechanism of a token without SPNEGO, empty where nothing tells; `None` for a token of SPNEGO.
 
     Raises:
-        MalformedMessage: it begins as a framed token, and is none.
+        MalformedMessage: it begins as a framed token of another mechanism, and is none.
     """
     if token.startswith(NTLM_SIGNATURE):
         return NTLM
@@ -190,9 +185,9 @@ def bare_mechanism(token: bytes) -> str | None:
         return KERBEROS
     if token[:1] != bytes((_FRAME,)):
         return ""
-    _, content, _ = der.split_element(token)
-    if content.startswith(_SPNEGO_OCTETS):
+    if token.startswith(_SPNEGO_OCTETS, der.content_at(token)):
         return None
+    _, content, _ = der.split_element(token)
     size = der.element_size(content, len(content))
     if size is None:
         raise MalformedMessage("a GSS-API token without a mechanism")

@@ -361,3 +361,15 @@ def test_elements_are_split_off_whole() -> None:
             der.split_element(octets[:end])
     with pytest.raises(MalformedMessage):
         der.split_element(bytes.fromhex("7f814800"))
+
+
+def test_elements_in_a_row_are_told_apart_up_to_a_number() -> None:
+    row = [der.element(0xA0, b"x" * 200), der.element(0xA1, b""), der.element(0xA3, b"y")]
+    octets = b"".join(row)
+    assert der.elements(octets, 9) == row
+    assert der.elements(octets, 2) == der.elements(octets[:-1], 2) == row[:2]
+    assert der.elements(b"", 9) == []
+    whole = {0, len(row[0]), len(row[0] + row[1])}
+    for end in set(range(len(octets))) - whole:
+        with pytest.raises(MalformedMessage):
+            der.elements(octets[:end], 9)
