@@ -13,8 +13,8 @@ from securestream.options import Options, Role
 from securestream.provider import Effect, Exchange, Handshake, SecurityPackage
 from securestream_providers.negotiate.negoex.candidate import Candidate
 from securestream_providers.negotiate.negoex.conversation import Conversation, Heard
+from securestream_providers.negotiate.negoex.journal import Schemes
 from securestream_providers.negotiate.negoex.messages import ExchangeMessage, MessageType, NegoMessage
-from securestream_providers.negotiate.negoex.report import Schemes
 from securestream_providers.negotiate.negoex.session import Session
 
 RANDOM: Final = 32
@@ -93,7 +93,8 @@ def _common(
         else:
             schemes.available(one.package)
             common.append(one)
-    schemes.unknown(offered)
+    for scheme in offered:
+        schemes.unknown(str(scheme))
     return common
 
 

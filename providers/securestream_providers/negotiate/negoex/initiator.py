@@ -13,8 +13,8 @@ from securestream.options import Options, Role
 from securestream.provider import Effect, Exchange, Handshake, SecurityPackage
 from securestream_providers.negotiate.negoex.candidate import Candidate, Doing
 from securestream_providers.negotiate.negoex.conversation import Conversation, Heard
+from securestream_providers.negotiate.negoex.journal import Schemes
 from securestream_providers.negotiate.negoex.messages import ExchangeMessage, MessageType, NegoMessage
-from securestream_providers.negotiate.negoex.report import Schemes
 from securestream_providers.negotiate.negoex.session import Session
 
 CONVERSATION: Final = 16

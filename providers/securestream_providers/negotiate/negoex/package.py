@@ -19,7 +19,7 @@ from securestream.provider import (
 from securestream_providers.negotiate.messages import NEGOEX
 from securestream_providers.negotiate.negoex import acceptor, initiator
 from securestream_providers.negotiate.negoex.describe import describe
-from securestream_providers.negotiate.negoex.report import Schemes
+from securestream_providers.negotiate.negoex.journal import Schemes
 
 NAME: Final = "NEGOEX"
 
