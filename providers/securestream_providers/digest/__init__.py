@@ -1,1 +1,11 @@
 """Digest access authentication for HTTP (RFC 7616, RFC 2617, MS-DPSP) and SASL (RFC 2831)."""
+
+from __future__ import annotations
+
+from securestream_providers.digest.algorithms import Algorithm, Qop
+from securestream_providers.digest.client import DigestClient
+from securestream_providers.digest.context import DigestContext
+from securestream_providers.digest.counts import NonceCount
+from securestream_providers.digest.server import DigestServer
+
+__all__ = ["Algorithm", "DigestClient", "DigestContext", "DigestServer", "NonceCount", "Qop"]

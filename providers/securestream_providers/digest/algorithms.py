@@ -41,6 +41,10 @@ class Algorithm(Enum):
         """H(octets), hexadecimal digits in lower case."""
         return hashlib.new(DIGESTS[self.kind], octets, usedforsecurity=False).hexdigest().encode("ascii")
 
+    def verifier(self, name: bytes, realm: bytes, password: bytes) -> bytes:
+        """H(user:realm:password), raw octets (RFC 7616 3.4.2)."""
+        return hashlib.new(DIGESTS[self.kind], b":".join((name, realm, password)), usedforsecurity=False).digest()
+
     @classmethod
     def named(cls, token: str | None) -> Algorithm | None:
         """The algorithm of a field's value; absent is MD5 (RFC 7616 3.3), unknown is `None`."""
@@ -50,13 +54,17 @@ class Algorithm(Enum):
 _STRENGTH: Final = {DIGEST_MD5: 1, DIGEST_SHA_256: 2, DIGEST_SHA_512_256: 3}
 _BY_TOKEN: Final = {algorithm.token.lower(): algorithm for algorithm in Algorithm}
 
-DEFAULT_ALGORITHMS: Final = (
+CLIENT_ALGORITHMS: Final = (
     Algorithm.SHA_512_256,
     Algorithm.SHA_256,
     Algorithm.SHA_512_256_SESS,
     Algorithm.SHA_256_SESS,
 )
-"""What both ends use unless told otherwise, the preferred one first. MD5 is used by those who name it."""
+"""What a client answers unless told otherwise; the strongest that is offered. MD5 is used by those who name it."""
+
+SERVER_ALGORITHMS: Final = (Algorithm.SHA_256,)
+"""What a server offers unless told otherwise: curl before 8.11 looks at the first challenge alone and cannot compute
+SHA-512-256, and no browser can."""
 
 
 class Qop(Enum):
@@ -75,7 +83,7 @@ class Session(NamedTuple):
     nonce: str
     cnonce: str
     qop: Qop
-    count: int
+    nc: int
 
     def ha1(self, verifier: bytes) -> bytes:
         """H(A1) from H(user:realm:password) in raw octets (3.4.2).
@@ -102,7 +110,7 @@ class Session(NamedTuple):
         return self._keyed(ha1, self.algorithm.hash(a2))
 
     def _keyed(self, ha1: bytes, ha2: bytes) -> str:
-        middle = _octets(f"{self.nonce}:{self.count:08x}:{self.cnonce}:{self.qop.value}")
+        middle = _octets(f"{self.nonce}:{self.nc:08x}:{self.cnonce}:{self.qop.value}")
         return self.algorithm.hash(b":".join((ha1, middle, ha2))).decode("ascii")
 
 

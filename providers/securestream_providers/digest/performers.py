@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -187,7 +187,7 @@ class SharedCounts(Performer):
             answer = await self._store.set(key, b"1", nx=True, px=-(-kept // timedelta(milliseconds=1)))
         return bool(answer)
 
-    def perform_blocking(self, effect: Any) -> bool:
+    def perform_blocking(self, effect: NonceCount) -> bool:
         """The store is asynchronous: blocking callers need another.
 
         Raises:

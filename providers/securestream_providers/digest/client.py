@@ -1,0 +1,271 @@
+"""HTTP Digest at the client's end (RFC 7616 3.4-3.6): chooses a challenge, answers it, verifies the server's proof.
+
+One `DigestClient` serves any number of requests and origins: what a server's challenge said is remembered for the next
+requests to that origin, which then carry credentials at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, NoReturn
+
+from securestream.credentials import Credential, Password, find_form
+from securestream.errors import InvalidToken, MalformedMessage, PeerRefused, QualityNotMet, UsageError
+from securestream.http.fields import Challenge
+from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest
+from securestream.options import ContextFlags, Options, Role
+from securestream.principal import NameType, Principal, unauthenticated
+from securestream.provider import Established, Handshake
+from securestream.redaction import Redacted, Secret
+from securestream_providers.digest.algorithms import CLIENT_ALGORITHMS, Algorithm, Qop, Session, equal
+from securestream_providers.digest.context import PACKAGE, DigestContext
+from securestream_providers.digest.messages import SCHEME, DigestChallenge, DigestInfo, DigestResponse, to_field
+
+REMEMBERED: Final = 256
+"""Origins whose last challenge a client remembers; beyond them the oldest is forgotten."""
+
+ServerProof = Literal["required", "when sent"]
+
+
+@dataclass(frozen=True, repr=False)
+class _Space(Redacted):
+    """A protection space that was answered: what the next request to it needs."""
+
+    challenge: DigestChallenge
+    algorithm: Algorithm
+    qop: Qop
+    cnonce: str = field(repr=False)
+    """Of all requests of a session form; other forms have a new one each time."""
+    counts: Iterator[int] = field(repr=False)
+
+
+class DigestClient:
+    """HTTP Digest as a client's scheme, with the password to answer with.
+
+    Args:
+        credential: a `Password`; a domain goes before the name, ``DOMAIN\\user``.
+        algorithms: what may be used. The strongest that a server offers is. MD5 is for those who name it.
+        qops: what may be used, the preferred one first. ``AUTH_INT`` covers contents, and needs them at hand.
+        userhash: whether the name is sent hashed where the server allows it.
+        server_proof: ``"when sent"`` also takes a response without the server's proof (``rspauth``), so that whoever
+            answers need not know the password; IIS and many devices send none. A wrong one is refused always.
+
+    Raises:
+        UsageError: the credential has no password, or nothing may be used.
+    """
+
+    name = SCHEME
+    needs_connection = False
+
+    def __init__(
+        self,
+        credential: Credential,
+        *,
+        algorithms: Sequence[Algorithm] = CLIENT_ALGORITHMS,
+        qops: Sequence[Qop] = (Qop.AUTH,),
+        userhash: bool = True,
+        server_proof: ServerProof = "required",
+    ) -> None:
+        password = find_form(credential, Password)
+        if password is None:
+            raise UsageError("Digest answers with a password: give a credential of type Password")
+        if not algorithms or not qops:
+            raise UsageError("Digest needs at least one algorithm and one qop that may be used")
+        self._password = password
+        self._algorithms = frozenset(algorithms)
+        self._qops = tuple(qops)
+        self._userhash = userhash
+        self._server_proof = server_proof
+        self._spaces: dict[tuple[Origin, bool], _Space] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'/'.join(sorted(algorithm.token for algorithm in self._algorithms))}>"
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether contents are looked at."""
+        return Qop.AUTH_INT in self._qops
+
+    def initiate(self, challenges: Sequence[Challenge], request: HttpRequest, options: Options) -> Handshake | None:
+        """The handshake that authenticates `request`; see `securestream.http.schemes.ClientScheme`.
+
+        Raises:
+            InvalidToken: no challenge can be answered, and one is malformed.
+        """
+        if not challenges:
+            known = self._spaces.get((request.origin, request.proxy))
+            return (
+                None if known is None or not _within(known.challenge, request) else self._run(known, request, options)
+            )
+        space = self._choose(challenges, request, options)
+        return None if space is None else self._run(space, request, options, fresh=True)
+
+    def forget(self) -> None:
+        """Forget what servers said: the next requests wait for a challenge."""
+        self._spaces.clear()
+
+    # --- challenges
+
+    def _choose(self, challenges: Sequence[Challenge], request: HttpRequest, options: Options) -> _Space | None:
+        """The strongest challenge that may be answered (RFC 7616 3.7); among equals the first."""
+        best: _Space | None = None
+        malformed: MalformedMessage | None = None
+        for challenge in challenges:
+            try:
+                parsed = DigestChallenge.parse(challenge)
+            except MalformedMessage as error:  # raised below, unless another challenge can be answered
+                malformed = error
+                continue
+            algorithm, qop = parsed.algorithm, self._qop(parsed, request)
+            if algorithm is None or algorithm not in self._algorithms or qop is None:
+                continue
+            if best is None or algorithm.strength > best.algorithm.strength:
+                best = _Space(parsed, algorithm, qop, _random_text(options), itertools.count(1))
+        if best is None and malformed is not None:
+            raise InvalidToken(f"the server's Digest challenge is malformed: {malformed}") from malformed
+        return best
+
+    def _qop(self, challenge: DigestChallenge, request: HttpRequest) -> Qop | None:
+        """The preferred quality that is offered; one that covers contents only where they are at hand."""
+        for qop in self._qops:
+            if qop in challenge.qops and (qop is Qop.AUTH or request.body is not None):
+                return qop
+        return None
+
+    # --- the exchange
+
+    def _run(self, space: _Space, request: HttpRequest, options: Options, *, fresh: bool = False) -> Handshake:
+        """Answers a challenge; one that is no longer good, once more.
+
+        Args:
+            space: what to answer with.
+            request: what is sent.
+            options: the caller's.
+            fresh: whether the server gave `space` in answer to this request.
+        """
+        while True:
+            session, ha1, response = self._respond(space, request, options)
+            reply = yield from SendRequest(response.encode())
+            if not reply.is_challenge:
+                return self._finish(space, session, ha1, request, reply)
+            self._spaces.pop((request.origin, request.proxy), None)
+            again = self._choose(reply.of_scheme(SCHEME), request, options)
+            if again is None or again.challenge.nonce == space.challenge.nonce or (fresh and not again.challenge.stale):
+                _refused(again)
+            if fresh and space.challenge.stale:
+                _refused(again)  # a server that finds every nonce stale
+            space, fresh = again, True
+
+    def _respond(
+        self, space: _Space, request: HttpRequest, options: Options
+    ) -> tuple[Session, Secret[bytes], DigestResponse]:
+        challenge, algorithm = space.challenge, space.algorithm
+        cnonce = space.cnonce if algorithm.session else _random_text(options)
+        session = Session(algorithm, challenge.nonce, cnonce, space.qop, next(space.counts))
+        user = self._password.user
+        name = f"{self._password.domain}\\{user}" if self._password.domain else user
+        octets, realm = _octets(name), challenge.realm.encode("latin-1")
+        verifier = algorithm.verifier(octets, realm, _octets(self._password.password.reveal()))
+        ha1 = Secret(session.ha1(verifier))
+        del verifier
+        hashed = self._userhash and challenge.userhash
+        response = DigestResponse(
+            username=algorithm.hash(octets + b":" + realm).decode("ascii") if hashed else name,
+            realm=challenge.realm,
+            nonce=challenge.nonce,
+            uri=request.target,
+            response=session.response(ha1.reveal(), request.method, request.target, request.body),
+            algorithm=algorithm,
+            qop=space.qop,
+            cnonce=cnonce,
+            nc=session.nc,
+            opaque=challenge.opaque,
+            userhash=hashed,
+            extended=not hashed and challenge.utf_8 and not name.isascii(),
+        )
+        return session, ha1, response
+
+    def _finish(
+        self, space: _Space, session: Session, ha1: Secret[bytes], request: HttpRequest, reply: HttpReply
+    ) -> Established:
+        """The outcome, once the server's proof was verified."""
+        try:
+            info = DigestInfo.parse(reply.information)
+        except MalformedMessage as error:
+            raise InvalidToken(f"the server's Authentication-Info is malformed: {error}") from error
+        context = DigestContext(Role.INITIATOR, ContextFlags.MUTUAL, session=session, ha1=ha1, uri=request.target)
+        if info.rspauth is None:
+            if self._server_proof == "required":
+                raise QualityNotMet(
+                    "the server did not prove that it knows the password (no rspauth in Authentication-Info): "
+                    'if it cannot, allow that with server_proof="when sent"'
+                )
+            context.flags = ContextFlags.NONE
+        else:
+            _verify(info, context, reply)
+        self._remember(space, info, request)
+        realm = Principal(space.challenge.realm, PACKAGE, name_type=NameType.SERVICE)
+        return Established(context, realm if ContextFlags.MUTUAL in context.flags else unauthenticated(PACKAGE))
+
+    def _remember(self, space: _Space, info: DigestInfo, request: HttpRequest) -> None:
+        """Keep what the next request needs. A session form stays with the nonce that its key covers."""
+        if info.nextnonce is not None and info.rspauth is not None and not space.algorithm.session:
+            challenge = replace(space.challenge, nonce=info.nextnonce)
+            space = replace(space, challenge=challenge, counts=itertools.count(1))
+        key = request.origin, request.proxy
+        self._spaces.pop(key, None)
+        while len(self._spaces) >= REMEMBERED:
+            self._spaces.pop(next(iter(self._spaces)), None)
+        self._spaces[key] = space
+
+
+def _verify(info: DigestInfo, context: DigestContext, reply: HttpReply) -> None:
+    """Check the server's proof (RFC 7616 3.5); it answers this request alone, with the quality that was used."""
+    session = context.session
+    if session.qop is Qop.AUTH_INT and reply.body is None:
+        raise QualityNotMet("the server's proof covers the response's content, which is not at hand: read it first")
+    expected = context.proof(reply.body)
+    answers = (info.qop or session.qop) is session.qop and (info.nc or session.nc) == session.nc
+    answers = answers and (info.cnonce is None or info.cnonce == session.cnonce)
+    if not answers or not equal(info.rspauth or "", expected.rspauth or ""):
+        raise InvalidToken(
+            "the server's proof (rspauth) is wrong: somebody who does not know the password answers in its place, or "
+            "changed the response"
+        )
+
+
+def _refused(again: DigestChallenge | _Space | None) -> NoReturn:
+    if again is None:
+        raise PeerRefused("the server refused the digest, and offers nothing that may be answered instead")
+    raise PeerRefused("the server refused the digest: check user, realm and password")
+
+
+def _within(challenge: DigestChallenge, request: HttpRequest) -> bool:
+    """Whether a request belongs to the protection space (RFC 7616 3.3, domain; of proxies it is ignored)."""
+    if not challenge.domain or request.proxy:
+        return True
+    for uri in challenge.domain.split(" "):
+        prefix = uri
+        if "://" in uri:
+            authority, slash, path = uri.partition("://")[2].partition("/")
+            try:
+                if Origin.parse(f"{uri.partition('://')[0]}://{authority}") != request.origin:
+                    continue
+            except UsageError:  # no origin, so not this one
+                continue
+            prefix = slash + path
+        if prefix and request.target.startswith(prefix):
+            return True
+    return False
+
+
+def _random_text(options: Options) -> str:
+    return base64.urlsafe_b64encode(options.random(18)).decode("ascii")
+
+
+def _octets(text: str) -> bytes:
+    return to_field(unicodedata.normalize("NFC", text)).encode("latin-1")

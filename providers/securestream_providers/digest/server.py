@@ -1,0 +1,251 @@
+"""HTTP Digest at the server's end (RFC 7616 3.3, 3.5): challenges, verifies responses, and proves the server.
+
+Nothing is kept of a challenge: its nonce tells by itself what it is (`nonces`). What was used is remembered by whoever
+performs `NonceCount`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from securestream.credentials import Credential
+from securestream.errors import BadBindings, InvalidToken, Replay, UsageError
+from securestream.http.fields import Authorization
+from securestream.http.schemes import HttpField, HttpRequest, Origin
+from securestream.logon import VerifierLogon
+from securestream.options import BindingPolicy, ContextFlags, Options, Role
+from securestream.provider import Established, Handshake
+from securestream.redaction import Secret
+from securestream.services.verifiers import checked_realm
+from securestream_providers.digest.algorithms import SERVER_ALGORITHMS, Algorithm, Qop, Session, equal
+from securestream_providers.digest.context import PACKAGE, DigestContext
+from securestream_providers.digest.counts import NonceCount
+from securestream_providers.digest.messages import SCHEME, DigestChallenge, DigestResponse, to_field
+from securestream_providers.digest.nonces import KEY_SIZE, Judged, Judgement, Nonces
+
+LIFETIME: Final = timedelta(minutes=5)
+"""How long a nonce is good unless told otherwise; past its half, responses carry the next one."""
+
+
+class DigestServer:
+    """HTTP Digest as a server's scheme, with the accounts to verify with.
+
+    Args:
+        credential: `Accounts` whose store keeps verifiers of the realm, or whatever the performer registered for
+            `securestream.logon.VerifierLogon` understands.
+        realm: the realm.
+        algorithms: what is offered, the preferred one first. MD5 is for those who name it.
+        qops: what is offered. With ``AUTH_INT`` the contents of requests and responses are covered.
+        userhash: whether clients may send their names hashed.
+        lifetime: how long a nonce is good.
+        key: 32 octets under which nonces are signed; `None` makes one for this object. Processes that serve one origin
+            need the same, and the same memory of nonce counts.
+        domain: URIs or paths of the protection space; none for the whole origin.
+
+    Raises:
+        UsageError: nothing is offered, or a value cannot be one.
+    """
+
+    name = SCHEME
+    needs_connection = False
+
+    def __init__(
+        self,
+        credential: Credential,
+        realm: str,
+        *,
+        algorithms: Sequence[Algorithm] = SERVER_ALGORITHMS,
+        qops: Sequence[Qop] = (Qop.AUTH,),
+        userhash: bool = False,
+        lifetime: timedelta = LIFETIME,
+        key: bytes | Secret[bytes] | None = None,
+        domain: Sequence[str] = (),
+    ) -> None:
+        secret = Secret(key) if isinstance(key, bytes) else key
+        del key  # the frame is in the traceback of what is raised
+        if not algorithms or not qops:
+            raise UsageError("a Digest server offers at least one algorithm and one qop")
+        self._credential = credential
+        self._realm = checked_realm(realm)
+        self._algorithms = tuple(algorithms)
+        self._qops = tuple(qops)
+        self._userhash = userhash
+        self._lifetime = lifetime
+        self._domain = " ".join(domain)
+        self._nonces: dict[str, Nonces] = {}
+        """The one object, made at the first challenge where its key is."""
+        if secret is not None:
+            self._nonces[realm] = Nonces(secret, realm, lifetime)
+        else:
+            Nonces(Secret(bytes(KEY_SIZE)), realm, lifetime)  # looks at the lifetime now
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._realm!r} {'/'.join(algorithm.token for algorithm in self._algorithms)}>"
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether contents are looked at."""
+        return Qop.AUTH_INT in self._qops
+
+    # --- challenges
+
+    def challenges(self, request: HttpRequest, options: Options) -> Sequence[str]:
+        """The values of WWW-Authenticate, one for each algorithm, the preferred one first."""
+        return [self._challenge(algorithm, options) for algorithm in self._algorithms]
+
+    def _challenge(self, algorithm: Algorithm, options: Options, *, stale: bool = False) -> str:
+        nonces = self._signer(options)
+        return DigestChallenge(
+            realm=to_field(self._realm),
+            nonce=nonces.make(options.clock(), options.random(12)),
+            algorithm=algorithm,
+            qops=self._qops,
+            opaque=nonces.opaque,
+            stale=stale,
+            domain=self._domain,
+            utf_8=True,
+            userhash=self._userhash,
+        ).encode()
+
+    def _signer(self, options: Options) -> Nonces:
+        nonces = self._nonces.get(self._realm)
+        if nonces is None:  # of two that come at once, one is kept
+            made = Nonces(Secret(options.random(KEY_SIZE)), self._realm, self._lifetime)
+            nonces = self._nonces.setdefault(self._realm, made)
+        return nonces
+
+    # --- responses
+
+    def accept(self, request: HttpRequest, options: Options) -> Handshake:
+        """The handshake that verifies a response; see `securestream.http.schemes.ServerScheme`.
+
+        Who knows no password learns nothing from the order of these checks: what is looked at before the password's
+        proof is in the request, or in a nonce that everybody is given.
+        """
+        if options.channel_bindings is not None and options.binding_policy is BindingPolicy.ALWAYS:
+            raise BadBindings("Digest proves no channel bindings: choose another scheme, or another policy")
+        now = options.clock()
+        response = self._checked(request)
+        judged = self._judged(response, options, now)
+        session = Session(response.algorithm, response.nonce, response.cnonce, response.qop, response.nc)
+
+        def prove(verifier: bytes) -> Secret[bytes] | None:
+            ha1 = session.ha1(verifier)
+            computed = session.response(ha1, request.method, response.uri, request.body)
+            return Secret(ha1) if equal(response.response, computed) else None
+
+        logon = yield from VerifierLogon(
+            credential=self._credential,
+            user=response.username,
+            kind=response.algorithm.kind,
+            realm=self._realm,
+            prove=prove,
+            source=options.source,
+            now=now,
+            package=PACKAGE,
+            hashed=response.userhash,
+        )
+        used_as = hashlib.sha256(f"{logon.principal}\0{response.nonce}".encode("utf-8", "surrogatepass")).digest()
+        if not (yield from NonceCount(used_as, response.nc, judged.expires)):
+            raise Replay(
+                "this nonce count was used before: the request is a repetition, or the client counts wrong",
+                token=self._challenge(response.algorithm, options, stale=True).encode("ascii"),
+            )
+        nextnonce = None
+        if now > judged.made + self._lifetime / 2 and not response.algorithm.session:
+            nextnonce = self._signer(options).make(now, options.random(12))
+        context = DigestContext(
+            Role.ACCEPTOR,
+            ContextFlags.MUTUAL,
+            session=session,
+            ha1=logon.proof,
+            uri=response.uri,
+            nextnonce=nextnonce,
+            expires=judged.expires,
+        )
+        return Established(context, logon.principal)
+
+    def _checked(self, request: HttpRequest) -> DigestResponse:
+        """The response, as far as it can be judged without a clock: it answers a challenge of ours, for this request.
+
+        Raises:
+            InvalidToken: it does not.
+        """
+        if request.authorization is None:
+            raise UsageError("the request has no credentials: answer it with `challenges`")
+        response = DigestResponse.parse(_of_digest(request.authorization))
+        if response.algorithm not in self._algorithms:
+            raise InvalidToken(f"the client answers with {response.algorithm.token}, which was not offered")
+        if response.qop not in self._qops:
+            raise InvalidToken(f"the client answers with qop={response.qop.value}, which was not offered")
+        if response.realm != to_field(self._realm):
+            raise InvalidToken("the client answers for another realm")
+        if response.userhash and not self._userhash:
+            raise InvalidToken("the client sends its name hashed, which was not offered")
+        if response.nc < 1:
+            raise InvalidToken("the nonce count begins with 1 (RFC 7616 3.4)")
+        if not _covers(response.uri, request):
+            raise InvalidToken("the digest covers another request-target (uri) than that of the request")
+        if response.qop is Qop.AUTH_INT and request.body is None:
+            raise UsageError("the digest covers the request's content: give it as HttpRequest.body")
+        return response
+
+    def _judged(self, response: DigestResponse, options: Options, now: datetime) -> Judged:
+        """The nonce, which is good.
+
+        Raises:
+            InvalidToken: it is not, or the opaque value is another; the client is given a new one (``stale``).
+        """
+        nonces = self._signer(options)
+        judged = nonces.judge(response.nonce, now)
+        if judged.judgement is not Judgement.GOOD or response.opaque not in (None, nonces.opaque):
+            raise InvalidToken(
+                "the nonce has expired" if judged.judgement is Judgement.OLD else "the nonce is not one of this server",
+                token=self._challenge(response.algorithm, options, stale=True).encode("ascii"),
+            )
+        return judged
+
+    # --- the server's proof
+
+    def confirm(self, established: Established, request: HttpRequest, body: bytes | None) -> Sequence[HttpField]:
+        """Authentication-Info with the server's proof; `body` is the response's content, for auth-int.
+
+        Raises:
+            UsageError: `established` is of another scheme, or the content is missing.
+        """
+        context = established.result
+        if not isinstance(context, DigestContext):
+            raise UsageError("confirm() takes what accept() established")
+        if context.session.qop is Qop.AUTH_INT and body is None:
+            raise UsageError("the server's proof covers the response's content: give it as `body`")
+        name = "Proxy-Authentication-Info" if request.proxy else "Authentication-Info"
+        return [HttpField(name, context.proof(body).encode())]
+
+
+def _of_digest(authorization: Authorization) -> Authorization:
+    if not authorization.is_scheme(SCHEME):
+        raise UsageError("these credentials are of another scheme")
+    return authorization
+
+
+def _covers(uri: str, request: HttpRequest) -> bool:
+    """Whether `uri` names the request-target (RFC 7616 3.4.6); a proxy may have made a path of an absolute form."""
+    if uri == request.target:
+        return True
+    (covered, path), (asked, target) = _split(uri, request.origin), _split(request.target, request.origin)
+    return covered == asked == request.origin and path == target
+
+
+def _split(target: str, origin: Origin) -> tuple[Origin | None, str]:
+    """The origin that a request-target names, by default `origin`, and its path with its query."""
+    scheme, separator, rest = target.partition("://")
+    if not separator or not scheme.isalpha():
+        return origin, target
+    authority, slash, path = rest.partition("/")
+    try:
+        return Origin.parse(f"{scheme}://{authority}"), f"/{path}" if slash else "/"
+    except UsageError:  # it names none
+        return None, target
