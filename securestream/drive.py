@@ -122,16 +122,23 @@ def default_services() -> Services:
     return _default
 
 
-async def respond(machine: HandshakeMachine, token: bytes | None = None, services: Services | None = None) -> Step:
+async def respond(
+    machine: HandshakeMachine,
+    token: Any = None,
+    services: Services | None = None,
+    *,
+    answers: tuple[type[Effect[Any]], ...] = (),
+) -> Step:
     """Step `machine` with the peer's token and perform its needs until it has a token to send, or is done.
 
     Args:
         machine: the handshake.
-        token: the peer's token; `None` to begin.
+        token: the peer's token; `None` to begin; after a step with a need of `answers`, the reply to that.
         services: who performs effects; `None` for the process-wide ones.
+        answers: effects that the caller answers itself, since they are the carrier's (HTTP's messages).
 
     Returns:
-        A step without a need.
+        A step without a need, or with one of `answers`.
 
     Raises:
         HandshakeError: the handshake failed; its ``token`` is owed to the peer.
@@ -144,7 +151,7 @@ async def respond(machine: HandshakeMachine, token: bytes | None = None, service
     del token
     try:
         step = machine.step(reply)
-        while step.need is not None:
+        while step.need is not None and not isinstance(step.need, answers):
             try:
                 reply = await services.performer_of(type(step.need)).perform(step.need)
             except Exception as error:  # thrown into the handshake, which may try elsewhere, or raised again below
@@ -159,14 +166,20 @@ async def respond(machine: HandshakeMachine, token: bytes | None = None, service
         del reply  # this frame is in the traceback of what is raised
 
 
-def respond_blocking(machine: HandshakeMachine, token: bytes | None = None, services: Services | None = None) -> Step:
+def respond_blocking(
+    machine: HandshakeMachine,
+    token: Any = None,
+    services: Services | None = None,
+    *,
+    answers: tuple[type[Effect[Any]], ...] = (),
+) -> Step:
     """`respond` for callers without an event loop: effects are performed in the calling thread."""
     services = _default if services is None else services
     reply: Any = token
     del token
     try:
         step = machine.step(reply)
-        while step.need is not None:
+        while step.need is not None and not isinstance(step.need, answers):
             try:
                 reply = services.performer_of(type(step.need)).perform_blocking(step.need)
             except Exception as error:  # as in respond

@@ -1,0 +1,269 @@
+"""An ASGI middleware that authenticates requests: the application finds a `Principal` in the scope.
+
+Handshakes of one leg (Kerberos, Digest) need nothing else. Those of several legs (NTLM) belong to one connection, which
+ASGI does not show: they are offered where the server puts an `HttpConnection` of each of its connections into the
+scope's state, as `securestream.http.uvicorn_connections` does.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeAlias, cast
+
+from securestream.carrier import Admit
+from securestream.channel_bindings import ChannelBindings
+from securestream.drive import Services
+from securestream.errors import MalformedMessage, UsageError
+from securestream.http.performing import authenticate, bound, http_options
+from securestream.http.schemes import HttpField, HttpRequest, Origin, ServerScheme
+from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
+from securestream.options import Options
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PEER: Final = "securestream.peer"
+"""Where in the scope the client's `Principal` stands; `None` where `AuthenticationMiddleware` lets nobody in, too."""
+ESTABLISHED: Final = "securestream.established"
+"""Where in the scope the outcome of the handshake stands, with a delegated credential, if any."""
+CONNECTION: Final = "securestream.connection"
+"""Where in the scope's state a server puts the `HttpConnection` of the request's connection."""
+BODY_LIMIT: Final = 1 << 20
+"""Octets of a body that are read where a scheme looks at it."""
+
+
+def connection_of(scope: Scope) -> HttpConnection | None:
+    """The connection of a request, where the server gives it and it is HTTP/1.1; `None` elsewhere."""
+    if scope.get("http_version") != "1.1":
+        return None
+    state = cast("dict[str, Any]", scope.get("state") or {})
+    found = state.get(CONNECTION)
+    return found if isinstance(found, HttpConnection) else None
+
+
+class AuthenticationMiddleware:
+    """Wraps an ASGI application; requests that authenticate nobody never reach it.
+
+    Args:
+        app: the application.
+        schemes: what is offered, the preferred one first.
+        options: what is asked of handshakes; by default no protection of data, which is TLS's business.
+        bindings: of the TLS that clients see: `ChannelBindings`, or a function from the scope to them; `None` takes
+            them from the certificate that the server shows by ASGI's TLS extension, where it does.
+        connection: how to find the `HttpConnection` of a request; never anything that clients share.
+        services: who performs effects; `None` for the process-wide ones.
+        admit: a further judgement of who was authenticated; raises `NotAuthorized` to answer 403.
+        optional: whether requests without credentials reach the application, with nobody as their peer.
+        proxy: whether the application is a proxy: 407 and the Proxy- fields.
+        body_limit: octets of a request's or response's body that may be held in memory for schemes that look at it.
+        origin: ``scheme://host[:port]`` as clients see it; `None` takes the scope's scheme and the Host field.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        schemes: Sequence[ServerScheme],
+        *,
+        options: Options | None = None,
+        bindings: ChannelBindings | Callable[[Scope], ChannelBindings | None] | None = None,
+        connection: Callable[[Scope], HttpConnection | None] = connection_of,
+        services: Services | None = None,
+        admit: Admit | None = None,
+        optional: bool = False,
+        proxy: bool = False,
+        body_limit: int = BODY_LIMIT,
+        origin: str | None = None,
+    ) -> None:
+        self._app = app
+        self._server = HttpServer(*schemes, admit=admit, proxy=proxy)
+        self._options = http_options(options)
+        self._bindings = bindings
+        self._connection = connection
+        self._services = services
+        self._optional = optional
+        self._body_limit = body_limit
+        self._origin = None if origin is None else Origin.parse(origin)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one WebSocket, whose opening request is authenticated."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            request = self._request(scope)
+        except MalformedMessage as error:
+            await _respond(scope, receive, send, 400, (), f"the credentials are malformed: {error}")
+            return
+        scheme = self._server.scheme_of(request)
+        if scheme is not None and scheme.needs_body and scope["type"] == "http":
+            body = await _read(receive, self._body_limit)
+            if body is None:
+                await _respond(scope, receive, send, 413, (), "the content is too long to authenticate", close=True)
+                return
+            request = replace(request, body=body)
+            receive = _replay(body, receive)
+        outcome: Admitted | Refused | None
+        if request.authorization is None and self._optional:
+            outcome = self._known(scope)
+        else:
+            outcome = await authenticate(
+                self._server, request, self._options_for(scope), self._connection(scope), self._services
+            )
+        if isinstance(outcome, Refused):
+            await _refuse(scope, receive, send, outcome)
+            return
+        await self._serve(scope, receive, send, outcome)
+
+    def _known(self, scope: Scope) -> Admitted | None:
+        connection = self._connection(scope)
+        return None if connection is None else connection.admitted
+
+    def _request(self, scope: Scope) -> HttpRequest:
+        fields = cast("list[tuple[bytes, bytes]]", scope["headers"])
+        wanted = b"proxy-authorization" if self._server.is_proxy else b"authorization"
+        path = cast("bytes | None", scope.get("raw_path")) or str(scope["path"]).encode()
+        query = cast("bytes", scope.get("query_string") or b"")
+        target = (path.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
+        return HttpRequest.received(
+            str(scope.get("method", "GET")),
+            target,
+            self._origin or _origin(scope, fields),
+            [value for name, value in fields if name.lower() == wanted],
+            proxy=self._server.is_proxy,
+        )
+
+    def _options_for(self, scope: Scope) -> Options:
+        client = scope.get("client")
+        options = (
+            replace(self._options, source=str(client[0])) if client and not self._options.source else self._options
+        )
+        bindings = self._bindings(scope) if callable(self._bindings) else self._bindings
+        if bindings is not None:
+            return replace(options, channel_bindings=bindings)
+        return bound(options, _certificate(scope))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, admitted: Admitted | None) -> None:
+        scope = dict(scope)
+        scope[PEER] = None if admitted is None else admitted.peer
+        scope[ESTABLISHED] = None if admitted is None else admitted.established
+        if admitted is not None and admitted.confirms:
+            send = _Confirming(send, admitted, self._body_limit if admitted.scheme.needs_body else 0)
+        await self._app(scope, receive, send)
+
+
+class _Confirming:
+    """Adds the fields that prove the server; where they cover the content, the response waits for it."""
+
+    def __init__(self, send: Send, admitted: Admitted, limit: int) -> None:
+        self._send = send
+        self._admitted = admitted
+        self._limit = limit
+        self._start: Message | None = None
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
+            if self._limit and kind == "http.response.start":
+                self._start = message
+                return
+            await self._send(_with_fields(message, self._admitted.fields()))
+            return
+        if self._start is None or kind != "http.response.body":
+            await self._send(message)
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body", False) and len(self._body) <= self._limit:
+            return
+        start, self._start = self._start, None
+        complete = not message.get("more_body", False)
+        await self._send(_with_fields(start, self._admitted.fields(self._body if complete else None)))
+        await self._send({**message, "body": self._body})
+
+
+def _with_fields(message: Message, fields: Iterable[HttpField]) -> Message:
+    added = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in fields]
+    return {**message, "headers": [*message.get("headers", ()), *added]}
+
+
+def _origin(scope: Scope, fields: Sequence[tuple[bytes, bytes]]) -> Origin:
+    host = next((value.decode("latin-1") for name, value in fields if name.lower() == b"host"), "")
+    try:
+        return Origin.parse(f"{scope.get('scheme', 'http')}://{host}")
+    except UsageError:
+        raise MalformedMessage("the Host field names no host") from None
+
+
+def _certificate(scope: Scope) -> bytes | None:
+    """The certificate that the server shows by the TLS extension of ASGI, as DER."""
+    extensions = cast("dict[str, dict[str, Any]]", scope.get("extensions") or {})
+    pem = (extensions.get("tls") or {}).get("server_cert")
+    if not isinstance(pem, str) or "-----BEGIN CERTIFICATE-----" not in pem:
+        return None
+    encoded = pem.partition("-----BEGIN CERTIFICATE-----")[2].partition("-----END")[0]
+    return base64.b64decode(encoded)
+
+
+async def _read(receive: Receive, limit: int) -> bytes | None:
+    """The whole content of a request, or `None` where it is longer than `limit`, or the client is gone."""
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message["type"] == "http.request" and message.get("more_body", False)
+        if len(body) > limit or message["type"] != "http.request":
+            return None
+    return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
+    text = "forbidden" if refused.status == 403 else "authentication is required"
+    await _respond(scope, receive, send, refused.status, refused.fields, text, close=refused.close)
+
+
+async def _respond(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    status: int,
+    fields: Iterable[HttpField],
+    text: str,
+    *,
+    close: bool = False,
+) -> None:
+    content = f"{text}\n".encode("ascii", "replace")
+    headers = [
+        (b"content-type", b"text/plain; charset=us-ascii"),
+        (b"content-length", str(len(content)).encode("ascii")),
+    ]
+    if close:
+        headers.append((b"connection", b"close"))
+    prefix = ""
+    if scope["type"] == "websocket":
+        await receive()  # websocket.connect
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        prefix = "websocket."
+    start = {"type": f"{prefix}http.response.start", "status": status, "headers": headers}
+    await send(_with_fields(start, fields))
+    await send({"type": f"{prefix}http.response.body", "body": content})
