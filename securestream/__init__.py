@@ -71,11 +71,13 @@ if TYPE_CHECKING:
     from securestream.provider import Capability as Capability
     from securestream.provider import ContextImporter as ContextImporter
     from securestream.provider import Established as Established
+    from securestream.provider import Negotiating as Negotiating
     from securestream.provider import PackageInfo as PackageInfo
     from securestream.provider import SecurityContext as SecurityContext
     from securestream.provider import SecurityPackage as SecurityPackage
     from securestream.provider import TargetName as TargetName
     from securestream.provider import TokenDescriber as TokenDescriber
+    from securestream.provider import TokenInspector as TokenInspector
     from securestream.registry import Registry as Registry
     from securestream.streams._wrap import SecureStream as SecureStream
     from securestream.streams.attributes import SecurityAttribute as SecurityAttribute
@@ -106,7 +108,8 @@ _NAMES = {
     "options": "BindingPolicy ContextFlags ImpersonationLevel Limits Options Protection Role",
     "principal": "NameType Principal",
     "provider": (
-        "Capability ContextImporter Established PackageInfo SecurityContext SecurityPackage TargetName TokenDescriber"
+        "Capability ContextImporter Established Negotiating PackageInfo SecurityContext SecurityPackage TargetName "
+        "TokenDescriber TokenInspector"
     ),
     "registry": "Registry",
     "streams._wrap": "SecureStream",
