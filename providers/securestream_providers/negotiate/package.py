@@ -58,7 +58,9 @@ class Negotiate(Policy):
             scheme are negotiated by NEGOEX. Installing a package adds none.
         ntlm: when an initiator uses NTLM: ``"never"``; ``"no-kdc"``, where Kerberos has no KDC to ask; ``"always"``,
             whenever Kerberos fails by one of `FALLBACK`. By default: ``"always"`` where no Kerberos stands before it,
-            ``"no-kdc"`` for a password without a realm, else ``"never"``. An acceptor refuses it by ``"never"`` alone.
+            ``"no-kdc"`` for a password without a realm, else ``"never"``. Behind a NEGOEX that can be used only
+            ``"always"`` offers it: whoever alters its schemes on the way makes an acceptor go on to the next mechanism,
+            and is not found out. An acceptor refuses it by ``"never"`` alone.
         bare: whether an acceptor answers tokens of a mechanism that come without SPNEGO, as other clients of SSPI, and
             .NET at level None, send them.
         server_first: the acceptor speaks first, by a NegTokenInit2, as in SMB; both ends must know.

@@ -90,6 +90,11 @@ class Policy:
             use: the policy.
             failures: the mechanisms that were passed over, with the error; `None` where the credential is not for them.
         """
+        if self.ntlm != "always" and self._stands_behind_negoex(failures):
+            return (
+                "nothing proves which schemes of NEGOEX arrived where an acceptor goes on as if it had none of them; "
+                'ntlm="always" would let it'
+            )
         if use == "always":
             return ""
         if use == "never":
@@ -104,6 +109,17 @@ class Policy:
                     'it stands in for Kerberos only where no KDC is known (ntlm="no-kdc"); ntlm="always" would let it'
                 )
         return ""
+
+    def _stands_behind_negoex(self, failures: dict[Mechanism, HandshakeError | None]) -> bool:
+        """Whether NEGOEX, with a scheme that can be used, stands before NTLM. The MIC of the list does not cover its
+        schemes, and its VERIFY only a negotiation that goes on: whoever alters them on the way is not found out.
+        """
+        for mechanism in self.candidates:
+            if mechanism.is_ntlm:
+                break
+            if mechanism.is_negoex and mechanism not in failures:
+                return True
+        return False
 
 
 def _excused(mechanism: Mechanism, failures: dict[Mechanism, HandshakeError | None]) -> bool:
