@@ -1,0 +1,154 @@
+"""CredSSP against itself in every combination: mechanisms, versions of both ends, TLS and its engines, verdicts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from securestream.credentials import Credential, Credentials, Password
+from securestream.errors import Downgrade, NotAuthorized, PeerRefused, SecureStreamError
+from securestream.principal import NameType
+from securestream.provider import SecurityContext
+from securestream.records.base import PlainData, RecordConnection
+from securestream.records.endpoints import Engine
+from securestream.records.settings import Version
+from securestream.redaction import Secret
+from securestream_providers.credssp import CredSsp, PackageCredential, RemoteGuard, SmartCard
+from securestream_providers.ntlm import Ntlm
+from securestream_providers.schannel import Schannel
+from tests.providers.credssp.ends import ALICE, ALLOWED, CA, HOST, MECHANISMS, Ends, meet
+
+ENGINES: tuple[Engine, ...] = ("stdlib", "pyopenssl")
+TLS: tuple[Version, ...] = ("TLSv1.2", "TLSv1.3")
+VERSIONS = range(2, 7)
+
+
+def connections(ends: Ends) -> tuple[RecordConnection, RecordConnection]:
+    client, server = ends.client.outcome.result, ends.server.outcome.result
+    assert not isinstance(client, SecurityContext)
+    assert not isinstance(server, SecurityContext)
+    return client, server
+
+
+def check_data(ends: Ends) -> None:
+    """Data flows in both directions over the live connections; late session tickets disturb nobody."""
+    client, server = connections(ends)
+    for sender, receiver in ((client, server), (server, client), (client, server)):
+        receiver.receive_data(sender.data_to_send())
+        sender.send(b"data of the session")
+        receiver.receive_data(sender.data_to_send())
+        assert receiver.next_event() == PlainData(b"data of the session")
+
+
+def _combinations() -> Iterator[Any]:
+    for mechanism, engine, tls, early in itertools.product(MECHANISMS, ENGINES, TLS, (False, True)):
+        yield pytest.param(mechanism, engine, tls, early, id=f"{mechanism}-{engine}-{tls}-{'early' if early else ''}")
+
+
+@pytest.mark.parametrize(("name", "engine", "tls", "early"), list(_combinations()))
+def test_combination(name: str, engine: Engine, tls: Version, early: bool) -> None:
+    mechanism = MECHANISMS[name]
+    more: dict[str, Any] = {"early_authorization": early}
+    client = CredSsp(
+        mechanism.package(), Schannel(trust=CA.pem, engine=engine, maximum_version=tls), delegation=ALLOWED, **more
+    )
+    server = CredSsp(mechanism.package(), Schannel(engine=engine), **more)
+    ends = meet(client, server, initiating=mechanism.initiating(), accepting=mechanism.accepting()).raise_any()
+    assert ends.delegated == ALICE
+    assert ends.client.outcome.delegated is None
+    assert ends.server.outcome.peer.name == "alice"
+    peer = ends.client.outcome.peer
+    assert (peer.name_type is NameType.HOST) is not mechanism.proves_host
+    assert HOST in peer.name
+    assert connections(ends)[0].session.version == tls
+    negotiated = "SPNEGO" in name
+    assert (ends.server.outcome.negotiation is not None) is negotiated
+    assert (ends.client.outcome.negotiation is not None) is negotiated
+    check_data(ends)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_versions_of_both_ends(mechanism: str) -> None:
+    """Each end goes on stating its own version; the lower one is in force."""
+    made = MECHANISMS[mechanism]
+    for ours, theirs in itertools.product(VERSIONS, VERSIONS):
+        client, server = (
+            CredSsp(made.package(), tls, version=version, vulnerable_peers="accepted", delegation=ALLOWED)
+            for tls, version in ((Schannel(trust=CA.pem), ours), (Schannel(), theirs))
+        )
+        ends = meet(client, server, initiating=made.initiating(), accepting=made.accepting()).raise_any()
+        assert ends.delegated == ALICE, (ours, theirs)
+
+
+@pytest.mark.parametrize("old", [2, 3, 4])
+def test_vulnerable_peers_are_refused_by_either_end(old: int) -> None:
+    new = CredSsp(Ntlm(), Schannel(trust=CA.pem), delegation=ALLOWED)
+    former = CredSsp(Ntlm(), Schannel(trust=CA.pem), delegation=ALLOWED, version=old, vulnerable_peers="accepted")
+    ends = meet(new, former)
+    assert isinstance(ends.client.error, Downgrade)
+    assert ends.server.established is None
+    ends = meet(former, new)
+    assert isinstance(ends.server.error, Downgrade)
+    assert isinstance(ends.client.error, SecureStreamError)
+    if old > 2:  # version 2 has no error codes
+        assert isinstance(ends.client.error, PeerRefused)
+        assert ends.client.error.code == 0xC0000388
+
+
+DELEGATED: dict[str, Credential] = {
+    "password of a domain": Password(r"CORP\bob", "pässword"),
+    "smart card": SmartCard(Secret("1234"), card_name="card"),
+    "remote guard": RemoteGuard(PackageCredential("Kerberos", Secret(b"ticket"))),
+}
+
+
+@pytest.mark.parametrize("name", DELEGATED)
+def test_what_is_delegated(name: str) -> None:
+    delegated = DELEGATED[name]
+    alice = Password("alice", ALICE.password.reveal())
+    client = CredSsp(Ntlm(), Schannel(trust=CA.pem), delegation=ALLOWED)
+    if isinstance(delegated, Password):  # what authenticates is what is delegated
+        assert meet(client, CredSsp(Ntlm(), Schannel()), initiating=alice).raise_any().delegated == alice
+        return
+    ends = meet(client, CredSsp(Ntlm(), Schannel()), initiating=Credentials(alice, delegated)).raise_any()
+    assert ends.delegated == delegated
+
+
+def test_restricted_admin() -> None:
+    client = CredSsp(Ntlm(), Schannel(trust=CA.pem), restricted_admin=True)
+    ends = meet(client, CredSsp(Ntlm(), Schannel(), restricted_admin=True)).raise_any()
+    assert ends.delegated is None
+    assert ends.server.outcome.peer.name == "alice"
+
+
+def test_restricted_admin_is_refused_unless_allowed() -> None:
+    client = CredSsp(Ntlm(), Schannel(trust=CA.pem), restricted_admin=True)
+    ends = meet(client, CredSsp(Ntlm(), Schannel()))
+    assert isinstance(ends.server.error, NotAuthorized)
+    assert "restricted_admin=True" in str(ends.server.error)
+
+
+@pytest.mark.parametrize("tls", TLS)
+def test_an_early_verdict_is_told(tls: Version) -> None:
+    asked: list[str] = []
+
+    def judge(peer: object) -> bool:
+        asked.append(str(peer))
+        return False
+
+    client = CredSsp(Ntlm(), Schannel(trust=CA.pem, maximum_version=tls), delegation=ALLOWED, early_authorization=True)
+    ends = meet(client, CredSsp(Ntlm(), Schannel(), early_authorization=True, authorize=judge))
+    assert asked == ["alice"]
+    assert isinstance(ends.server.error, NotAuthorized)
+    assert isinstance(ends.client.error, PeerRefused)
+    assert ends.client.error.code == 5
+    assert "early user authorization" in str(ends.client.error)
+
+
+def test_a_verdict_may_admit() -> None:
+    client = CredSsp(Ntlm(), Schannel(trust=CA.pem), delegation=ALLOWED, early_authorization=True)
+    server = CredSsp(Ntlm(), Schannel(), early_authorization=True, authorize=lambda peer: peer.name == "alice")
+    check_data(meet(client, server).raise_any())
