@@ -104,6 +104,25 @@ def test_starttls(certificates: Path) -> None:
     assert run(EXAMPLES / "starttls.py", certificates) == ["say STARTTLS", "now in secret", "in clear again"]
 
 
+def test_rdp_nla(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECURESTREAM_PASSWORD", "correct horse")
+    serve = [sys.executable, "-W", "error", EXAMPLES / "rdp_nla.py", "serve", certificates, r"CORP\alice"]
+    with subprocess.Popen([*map(str, serve)], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = server.stdout.readline().split()[-1]
+            client = ("connect", "files.example", r"CORP\alice", "--address", "127.0.0.1", "--port", port)
+            assert run(EXAMPLES / "rdp_nla.py", *client, "--trust", certificates / "authority.pem") == [
+                r"logged on at CN=example authority\files.example by HYBRID_EX in TLSv1.3"
+            ]
+            assert [server.stdout.readline() for _ in range(2)] == [
+                r"CORP\alice logged on by HYBRID_EX and NTLM, delegating the password of CORP\alice" "\n",
+                "the client left\n",
+            ]
+        finally:
+            server.terminate()
+
+
 def test_by_hand() -> None:
     lines = run(EXAMPLES / "by_hand.py")
     assert [line.split()[2] for line in lines[:3]] == ["NEGOTIATE", "CHALLENGE", "AUTHENTICATE"]
