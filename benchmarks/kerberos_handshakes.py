@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Final
 
 from benchmarks.kerberos_realm import Realm, mit, realm, service
-from benchmarks.measure import OURS, Effort, Section, Series, Target, Timed, compare, micro, ratio
-from benchmarks.ntlm import Sides
+from benchmarks.measure import OURS, Effort, Section, Target, micro, ratio
+from benchmarks.sides import asked, compare_sides, ours
 from securestream.ambient import system_options
 from securestream.credentials import Credential, Keytab
-from securestream.drive import Services, respond_blocking
+from securestream.drive import Services
 from securestream.machine import HandshakeMachine
 from securestream.options import ContextFlags, Options
 from securestream.provider import TargetName
@@ -35,25 +34,13 @@ class Setting:
         time.sleep(2.5)  # a file that was written just now may change unseen, and is read anew in each handshake
         self.target = TargetName(service(ETYPE))
 
-    def handshakes(self, times: int) -> Sides:
-        """The CPU seconds of both sides."""
-        sides, clock, services = Sides(), time.thread_time, self.services
-        for _ in range(times):
-            a = clock()
-            client = HandshakeMachine(self.package.initiate(self.tickets, self.target, self.options))
-            first = respond_blocking(client, None, services).token
-            b = clock()
-            server = HandshakeMachine(self.package.accept(self.keytab, self.options))
-            respond_blocking(server, None, services)  # it may load its keys before it listens
-            step = respond_blocking(server, first, services)
-            c = clock()
-            last = respond_blocking(client, step.token, services)
-            d = clock()
-            assert step.established is not None
-            assert last.established is not None
-            sides.initiator += b - a + d - c
-            sides.acceptor += c - b
-        return sides
+    def client(self) -> HandshakeMachine:
+        """A fresh initiator."""
+        return HandshakeMachine(self.package.initiate(self.tickets, self.target, self.options))
+
+    def server(self) -> HandshakeMachine:
+        """A fresh acceptor."""
+        return HandshakeMachine(self.package.accept(self.keytab, self.options))
 
 
 def handshakes(effort: Effort) -> Section:
@@ -73,33 +60,10 @@ def handshakes(effort: Effort) -> Section:
         return section
     setting = Setting(found)
 
-    def theirs(times: int) -> Sides:
-        reply, sides = peer.ask(do="handshake", times=times), Sides()
-        sides.initiator, sides.acceptor = reply["initiator"], reply["acceptor"]
-        return sides
-
-    runs: dict[str, Callable[[int], Sides]] = {OURS: setting.handshakes, MIT: theirs}
-    halves: dict[str, list[Sides]] = {name: [] for name in runs}
-    counts = dict.fromkeys(runs, 0)
-
-    def timed(name: str) -> Timed:
-        def measured(times: int) -> float:
-            sides = runs[name](times)
-            halves[name].append(sides)
-            counts[name] = times
-            return sides.initiator + sides.acceptor
-
-        return measured
-
-    series = compare({name: timed(name) for name in runs}, effort)
-
-    def side(name: str, which: str) -> Series:
-        return Series([getattr(sides, which) / counts[name] for sides in halves[name][-effort.rounds :]])
-
-    acceptors = {name: side(name, "acceptor") for name in runs}
-    section.rows += [
-        (name, micro(side(name, "initiator")), micro(acceptors[name]), micro(series[name])) for name in series
-    ]
+    runs = {OURS: ours(setting.client, setting.server, setting.services), MIT: asked(peer, "handshake")}
+    series, sides = compare_sides(runs, effort)
+    acceptors = {name: halves[1] for name, halves in sides.items()}
+    section.rows += [(name, *(micro(half) for half in sides[name]), micro(series[name])) for name in series]
     section.targets += [
         Target("AP exchange, both sides, beside MIT krb5", 2, ratio(series, MIT, OURS)),
         Target("AP exchange, acceptor, beside MIT krb5", 1.2, ratio(acceptors, MIT, OURS)),

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from benchmarks import pairs
 from benchmarks.measure import OURS, Effort, Section, Series, Target, Timed, compare, cpu_loop, micro, ratio
 from benchmarks.peers import GssPeer, gss_ntlmssp
-from securestream.drive import respond_blocking
+from benchmarks.sides import asked, compare_sides, ours, pyspnego
 
 SIZES = {"100 B": 100, "1 KiB": 1 << 10, "16 KiB": 16 << 10, "64 KiB": 64 << 10, "1 MiB": 1 << 20}
 LIMIT = "limit"
@@ -129,88 +129,18 @@ def sealing(effort: Effort) -> Section:
     return section
 
 
-class Sides:
-    """The CPU time of the two sides of handshakes."""
-
-    def __init__(self) -> None:
-        self.initiator = 0.0
-        self.acceptor = 0.0
-
-
-def _our_handshakes(setting: pairs.NtlmSetting, times: int) -> Sides:
-    sides, clock, services = Sides(), time.thread_time, setting.services
-    for _ in range(times):
-        a = clock()
-        client = setting.client()
-        first = respond_blocking(client, None, services).token
-        b = clock()
-        server = setting.server()
-        second = respond_blocking(server, first, services).token
-        c = clock()
-        third = respond_blocking(client, second, services).token
-        d = clock()
-        done = respond_blocking(server, third, services)
-        e = clock()
-        assert done.established is not None
-        sides.initiator += b - a + d - c
-        sides.acceptor += c - b + e - d
-    return sides
-
-
-def _their_handshakes(times: int) -> Sides:
-    sides, clock = Sides(), time.thread_time
-    for _ in range(times):
-        a = clock()
-        client = pairs.spnego_client()
-        first = client.step()
-        b = clock()
-        server = pairs.spnego_server()
-        second = server.step(first)
-        c = clock()
-        third = client.step(second)
-        d = clock()
-        server.step(third)
-        e = clock()
-        assert server.complete
-        sides.initiator += b - a + d - c
-        sides.acceptor += c - b + e - d
-    return sides
-
-
 def handshakes(effort: Effort) -> Section:
     """The rows of NTLM handshakes."""
     setting = pairs.NtlmSetting()
     peer = gss_ntlmssp()
 
-    def gss(times: int) -> Sides:
-        assert peer is not None
-        reply, sides = peer.ask(do="handshake", times=times), Sides()
-        sides.initiator, sides.acceptor = reply["initiator"], reply["acceptor"]
-        return sides
-
-    runs: dict[str, Callable[[int], Sides]] = {OURS: lambda times: _our_handshakes(setting, times)}
-    runs[SPNEGO] = _their_handshakes
+    runs = {
+        OURS: ours(setting.client, setting.server, setting.services),
+        SPNEGO: pyspnego(pairs.spnego_client, pairs.spnego_server),
+    }
     if peer is not None:
-        runs[GSS] = gss
-
-    halves: dict[str, list[Sides]] = {name: [] for name in runs}
-    counts = dict.fromkeys(runs, 0)
-
-    def timed(name: str) -> Timed:
-        def measured(times: int) -> float:
-            sides = runs[name](times)
-            halves[name].append(sides)
-            counts[name] = times
-            return sides.initiator + sides.acceptor
-
-        return measured
-
-    series = compare({name: timed(name) for name in runs}, effort)
-
-    def side(name: str, which: str) -> Series:
-        last = halves[name][-effort.rounds :]
-        return Series([getattr(sides, which) / counts[name] for sides in last])
-
+        runs[GSS] = asked(peer, "handshake")
+    series, sides = compare_sides(runs, effort)
     versus, gss_ratio = ratio(series, SPNEGO, OURS), ratio(series, GSS, OURS)
     section = Section(
         "NTLM: handshakes, CPU µs",
@@ -221,9 +151,7 @@ def handshakes(effort: Effort) -> Section:
             "gss-ntlmssp's acceptor reads its file of accounts in each handshake.",
         ],
     )
-    section.rows += [
-        (name, micro(side(name, "initiator")), micro(side(name, "acceptor")), micro(series[name])) for name in series
-    ]
+    section.rows += [(name, *(micro(half) for half in sides[name]), micro(series[name])) for name in series]
     section.targets += [
         Target(f"handshake, both sides, beside {SPNEGO}", 50, versus),
         Target("handshake, both sides, beside gss-ntlmssp", 20, gss_ratio),

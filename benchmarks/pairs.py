@@ -93,20 +93,20 @@ def ntlm_environment() -> dict[str, str]:
     return {"NTLM_USER_FILE": str(_user_file()), "LM_COMPAT_LEVEL": "5"}
 
 
-def spnego_client() -> Any:
-    """pyspnego's initiator before its handshake."""
+def spnego_client(protocol: str = "ntlm") -> Any:
+    """pyspnego's initiator before its handshake of ``ntlm`` or ``negotiate``."""
     import spnego
 
-    options = spnego.NegotiateOptions.use_ntlm
-    return spnego.client(f"DOM\\{USER}", PASSWORD, hostname=HOST, protocol="ntlm", options=options)
+    options = getattr(spnego.NegotiateOptions, f"use_{protocol}")
+    return spnego.client(f"DOM\\{USER}", PASSWORD, hostname=HOST, protocol=protocol, options=options)
 
 
-def spnego_server() -> Any:
-    """pyspnego's acceptor before its handshake."""
+def spnego_server(protocol: str = "ntlm") -> Any:
+    """pyspnego's acceptor before its handshake of ``ntlm`` or ``negotiate``."""
     import spnego
 
     os.environ.update(ntlm_environment())
-    return spnego.server(protocol="ntlm", options=spnego.NegotiateOptions.use_ntlm)
+    return spnego.server(protocol=protocol, options=getattr(spnego.NegotiateOptions, f"use_{protocol}"))
 
 
 def spnego_contexts() -> tuple[Any, Any]:
