@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from securestream.errors import NoCredentials, UsageError
+from securestream.errors import NoCredentials, Unsupported, UsageError
 from securestream.http.schemes import ClientScheme, HttpReply, HttpRequest, Origin
 from securestream.machine import HandshakeMachine
 from securestream.options import Options
@@ -88,6 +88,10 @@ class HttpClient:
             except NoCredentials as error:
                 lacking = lacking or error
                 continue
+            except Unsupported:
+                if reply is None:  # what the scheme lacks, the certificate of the server for example, may come with it
+                    continue
+                raise
             if handshake is not None:
                 return HandshakeMachine(handshake, options.limits)
         if lacking is not None:

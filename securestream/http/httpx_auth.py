@@ -44,8 +44,9 @@ class SecureAuth(httpx.Auth):
         schemes: what to answer with, in order of preference; none that always takes several legs (NTLM).
         options: what is asked of handshakes; by default no protection of data, which is TLS's business.
         services: who performs effects; `None` for the process-wide ones.
-        preemptive: whether to authenticate before the server asks. Inside TLS the first request goes without
-            credentials all the same, since the server's certificate, to which they are bound, is not known before it.
+        preemptive: whether to authenticate before the server asks, as far as a scheme can: Digest with a nonce that it
+            has already, tokens where there is no TLS, since the certificate that they are bound to comes with the first
+            response.
 
     Raises:
         UsageError: a scheme needs its connection.
@@ -67,7 +68,7 @@ class SecureAuth(httpx.Auth):
         self._client = HttpClient(origin, *schemes)
         self._options = http_options(options)
         self._services = services
-        self._preemptive = preemptive and not self._client.origin.is_secure
+        self._preemptive = preemptive
 
     def __repr__(self) -> str:
         return f"<SecureAuth of {self._client.origin}>"
