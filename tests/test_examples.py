@@ -115,9 +115,9 @@ def test_rdp_nla(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert run(EXAMPLES / "rdp_nla.py", *client, "--trust", certificates / "authority.pem") == [
                 r"logged on at CN=example authority\files.example by HYBRID_EX in TLSv1.3"
             ]
-            assert [server.stdout.readline() for _ in range(2)] == [
-                r"CORP\alice logged on by HYBRID_EX and NTLM, delegating the password of CORP\alice" "\n",
-                "the client left\n",
+            assert [server.stdout.readline().rstrip() for _ in range(2)] == [
+                r"CORP\alice logged on by HYBRID_EX and NTLM, delegating the password of CORP\alice",
+                "the client left",
             ]
         finally:
             server.terminate()
