@@ -284,8 +284,10 @@ class NtlmContext(SecurityContext):
 
     def negotiation_mic(self, octets: Buffer) -> bytes:
         """This end's mechListMIC; the RC4 stream of what is sent begins anew after it, the numbers go on."""
+        stream = self._outgoing().stream
+        stream.keep_start()
         mic = self.sign(octets)
-        self._outgoing().stream.reset()
+        stream.reset()
         return mic
 
     def check_negotiation_mic(self, octets: Buffer, mic: Buffer) -> None:
@@ -294,8 +296,10 @@ class NtlmContext(SecurityContext):
         Raises:
             BadSignature: it does not fit.
         """
+        stream = self._incoming().stream
+        stream.keep_start()
         self.verify(octets, mic)
-        self._incoming().stream.reset()
+        stream.reset()
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -342,10 +346,9 @@ class NtlmContext(SecurityContext):
 
 def _halves(role: Role, flags: int, session_key: bytes, state: ExportedSession | None) -> tuple[Half, Half]:
     """What is sent and what is received."""
-    state = state or ExportedSession(flags, 0, 0, session_key)
     datagram = bool(flags & Flag.DATAGRAM)
-    numbers = (state.sent, state.received)
-    used = (0, 0) if datagram else (state.sent_octets, state.received_octets)
+    numbers = (0, 0) if state is None else (state.sent, state.received)
+    used = (0, 0) if state is None or datagram else (state.sent_octets, state.received_octets)
     if not flags & (Flag.SIGN | Flag.SEAL):
         idle = Keystream(bytes(16))
         return DummyHalf(idle, sequence=numbers[0]), DummyHalf(idle, sequence=numbers[1])

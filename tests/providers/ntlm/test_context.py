@@ -16,6 +16,7 @@ from securestream.errors import BadSignature, ContextExpired, OutOfSequence, Uns
 from securestream.options import ContextFlags, Protection, Role
 from securestream.provider import Cover, Part
 from securestream_providers.ntlm import Ntlm, NtlmContext
+from securestream_providers.ntlm.crypto import rc4, sealing_key
 from securestream_providers.ntlm.messages import Flag
 from tests.providers.ntlm.ends import handshake, options
 
@@ -195,6 +196,38 @@ def test_the_streams_begin_anew_after_mechlistmics_and_the_numbers_do_not(flags:
         assert token[16:] == fresh[16:]
     with pytest.raises(BadSignature):
         ours.check_negotiation_mic(b"another list", theirs.negotiation_mic(b"list"))
+
+
+@pytest.mark.parametrize("sizes", [(0, 3, 5, 100), (7, 7, 7), (20000, 1), (200000, 1)], ids=str)
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("signed_before", [0, 1, 3])
+def test_after_mechlistmics_data_takes_the_keystream_from_its_start(
+    sizes: tuple[int, ...], moved: bool, signed_before: int
+) -> None:
+    """Whatever the sizes are: the first octets of the stream are those that the MIC was sealed with."""
+    ours, theirs = pair(EXTENDED, mic=True)
+    for _ in range(signed_before):
+        theirs.verify(b"m", ours.sign(b"m"))
+    theirs.check_negotiation_mic(b"list", ours.negotiation_mic(b"list"))
+    stream = rc4(sealing_key(EXTENDED, KEY, Role.INITIATOR))
+    for size in sizes:
+        token = ours.wrap(b"d" * size)
+        assert token[16:] == stream.update(b"d" * size)
+        stream.update(bytes(8))
+        assert theirs.unwrap(token).data == b"d" * size
+        if moved:
+            ours, theirs = Ntlm().import_context(ours.export()), Ntlm().import_context(theirs.export())
+
+
+@each_mode
+def test_mechlistmics_may_be_made_again(flags: int) -> None:
+    ours, theirs = pair(flags, mic=True)
+    for _ in range(3):
+        theirs.check_negotiation_mic(b"list", ours.negotiation_mic(b"list"))
+        ours.check_negotiation_mic(b"list", theirs.negotiation_mic(b"list"))
+    theirs.unwrap(ours.wrap(b"data, more than a MIC spends of the stream"))
+    theirs.check_negotiation_mic(b"list", ours.negotiation_mic(b"list"))
+    assert theirs.unwrap(ours.wrap(b"data")).data == b"data"
 
 
 @each_mode
