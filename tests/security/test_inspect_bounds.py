@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from securestream._asn1_tree import DEEPEST, MOST_ELEMENTS
+from securestream.credentials import Accounts
 from securestream.wire import der
-from tests.cli.looking import look, run
+from securestream_providers.ntlm import Ntlm
+from tests.cli.looking import key, look, run
+from tests.providers.negotiate.ends import meet, options
+from tests.providers.ntlm.ends import ALICE, store
 
 SECONDS = 5.0
 """Far more than it takes, and far less than it took where work grew with the square of the size."""
@@ -50,4 +54,14 @@ def test_a_long_text_of_base64_is_read_in_time(tmp_path: Path, arguments: tuple[
 def test_a_long_list_with_something_behind_it_is_read_in_time() -> None:
     started = time.monotonic()
     look(der.element(0x30, b"\x30\x00" * 4_000_000) + b"x")
+    assert time.monotonic() - started < SECONDS
+
+
+def test_a_logon_that_is_repeated_makes_no_message_dearer() -> None:
+    end = Ntlm()
+    met = meet(end, end, initiating=ALICE, accepting=Accounts(store()), mine=options(1), theirs=options(2))
+    negotiate, challenge, authenticate = met.tokens
+    message = b"\1\0\0\0" + bytes(8) + (16_000).to_bytes(4, "little") + b"sealed"
+    started = time.monotonic()
+    look(negotiate, challenge, *[authenticate] * 400, *[message] * 100, keys=[key("session", bytes(16))])
     assert time.monotonic() - started < SECONDS

@@ -37,6 +37,10 @@ class _Seen:
     messages: dict[int, bytes] = field(default_factory=dict[int, bytes])
     sessions: list[Session] = field(default_factory=list[Session])
 
+    def add(self, session: Session) -> None:
+        """Keep a session, one for each key: all are tried with every message, however often a logon is repeated."""
+        self.sessions = [*(one for one in self.sessions if one.key != session.key), session]
+
 
 def inspect(token: bytes, inspection: Inspection) -> Node | None:
     """The tree of an NTLM message, or of one that NTLM protects; `None` where it is neither."""
@@ -230,7 +234,7 @@ def _opened(logon: _Logon, seen: _Seen, inspection: Inspection) -> Iterator[Node
     for key in inspection.keys:
         octets = key.octets.reveal()
         if key.kind == "session" and len(octets) == 16:
-            seen.sessions.append(Session(logon.flags, key.octets, key.origin))
+            seen.add(Session(logon.flags, key.octets, key.origin))
             yield from _mic(octets, seen, f"with {key.origin}", doubtful=True)
     hashes = [key for key in inspection.keys if key.kind in ("nt", "") and len(key.octets.reveal()) == 16]
     if not hashes:
@@ -254,7 +258,7 @@ def _proved(logon: _Logon, base: bytes, key: InspectionKey, seen: _Seen) -> Iter
     if logon.flags & Flag.KEY_EXCH and len(logon.encrypted_key) == 16:
         exported = rc4(base).update(logon.encrypted_key)
     yield Node("session key", exported, "", secret=True)
-    seen.sessions.append(Session(logon.flags, Secret(exported), "the session key of this logon"))
+    seen.add(Session(logon.flags, Secret(exported), "the session key of this logon"))
     yield from _mic(exported, seen, "", doubtful=False)
 
 
