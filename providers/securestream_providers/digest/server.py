@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from securestream.credentials import Credential
-from securestream.errors import BadBindings, InvalidToken, Replay, UsageError
+from securestream.errors import BadBindings, InvalidToken, QualityNotMet, Replay, UsageError
 from securestream.http.fields import Authorization
 from securestream.http.schemes import HttpField, HttpRequest, Origin
 from securestream.logon import VerifierLogon
@@ -190,7 +190,7 @@ class DigestServer:
         if not _covers(response.uri, request):
             raise InvalidToken("the digest covers another request-target (uri) than that of the request")
         if response.qop is Qop.AUTH_INT and request.body is None:
-            raise UsageError("the digest covers the request's content: give it as HttpRequest.body")
+            raise QualityNotMet("the digest covers the request's content, which is not at hand: it may be too long")
         return response
 
     def _judged(self, response: DigestResponse, options: Options, now: datetime) -> Judged:

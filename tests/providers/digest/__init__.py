@@ -1,0 +1,1 @@
+"""Digest: messages, nonces, counts, both roles over HTTP, and SASL."""
