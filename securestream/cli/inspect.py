@@ -26,6 +26,9 @@ from securestream.registry import Registry
 LARGEST: Final = 16 << 20
 """Octets that are read of a file or of standard input."""
 
+MOST_TOKENS: Final = 10_000
+"""Tokens that are read of one text."""
+
 SHOWN: Final = 48
 """Octets of a value that are shown to people unless all are asked for; programs get them all."""
 
@@ -122,7 +125,10 @@ def _read(file: str | None) -> bytes:
 
 def _paragraphs(octets: bytes) -> list[str]:
     text = octets.decode("ascii", "replace").replace("\r\n", "\n")
-    return [part.strip() for part in re.split(r"\n[ \t]*\n", text) if part.strip()]
+    parts = [part.strip() for part in re.split(r"\n[ \t]*\n", text) if part.strip()]
+    if len(parts) > MOST_TOKENS:
+        raise UsageError(f"more than {MOST_TOKENS} tokens: give a part of them")
+    return parts
 
 
 def _of_hex(text: str) -> bytes:

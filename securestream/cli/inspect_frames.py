@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from securestream.cli.tokens import HANDSHAKE, Record, describe_record, split_records
@@ -26,8 +27,10 @@ def inspect_stream(octets: bytes, inspection: Inspection) -> list[Node]:
 
 
 def _tls(octets: bytes) -> list[Node]:
-    records = list(split_records(octets))
-    nodes = [_record(record) for record in records]
+    records = list(islice(split_records(octets), _MOST_FRAMES + 1))
+    nodes = [_record(record) for record in records[:_MOST_FRAMES]]
+    if len(records) > _MOST_FRAMES:
+        return [*nodes, Node("more records", None, f"only the first {_MOST_FRAMES} are shown")]
     rest = len(octets) - sum(len(record.octets) for record in records)
     if rest:
         nodes.append(

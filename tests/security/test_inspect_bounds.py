@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from securestream._asn1_tree import DEEPEST, MOST_ELEMENTS
+from securestream.cli.inspect import MOST_TOKENS
 from securestream.credentials import Accounts
+from securestream.errors import UsageError
 from securestream.wire import der
 from securestream_providers.ntlm import Ntlm
 from tests.cli.looking import key, look, run
@@ -55,6 +57,17 @@ def test_a_long_list_with_something_behind_it_is_read_in_time() -> None:
     started = time.monotonic()
     look(der.element(0x30, b"\x30\x00" * 4_000_000) + b"x")
     assert time.monotonic() - started < SECONDS
+
+
+def test_tokens_and_records_are_shown_up_to_a_number(tmp_path: Path) -> None:
+    """Each is a tree in memory, and may be two octets long."""
+    file = tmp_path / "tokens"
+    file.write_bytes(b"aa\n\n" * (MOST_TOKENS + 1))
+    with pytest.raises(UsageError, match="more than"):
+        run("--file", file)
+    nodes = look(b"\x17\x03\x03\x00\x00" * 100_000)
+    assert nodes[-1].name == "more records"
+    assert len(nodes) == 1001
 
 
 def test_a_logon_that_is_repeated_makes_no_message_dearer() -> None:
