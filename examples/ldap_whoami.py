@@ -1,7 +1,8 @@
 """Asks an LDAP server "Who am I?", everything after the logon sealed (RFC 4511, RFC 4532).
 
-The logon is that of SASL GSSAPI (RFC 4752), with Kerberos, or of GSS-SPNEGO, with what Negotiate chooses. Domain
-controllers that do not know the question (Samba before 4.20) are asked for the security identifier instead.
+The logon is that of SASL: GSSAPI, with Kerberos, or GSS-SPNEGO, with what Negotiate chooses; this program only carries
+its tokens in bind requests, and its layer around messages. Domain controllers that do not know the question (Samba
+before 4.20) are asked for the security identifier instead.
 
 ``python examples/ldap_whoami.py USER NAME [--mechanism GSS-SPNEGO] [--address HOST] [--kdc HOST:PORT]`` reads the
 password from SECURESTREAM_PASSWORD, or asks for it. NAME is the server's, such as dc1.corp.example: the ticket is for
@@ -17,13 +18,12 @@ import socket
 from collections.abc import Iterator
 
 import securestream as ss
-from securestream.provider import TargetName
+from securestream.sasl import Gssapi, GssSpnego, SaslClient, SaslLayer, SaslMechanism
 from securestream_providers.kerberos import Kerberos
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
 
 GSSAPI, GSS_SPNEGO = "GSSAPI", "GSS-SPNEGO"
-SEALED_LAYER = 4  # RFC 4752 3.3
 MOST = 0xFFFF
 WHO_AM_I = b"1.3.6.1.4.1.4203.1.11.3"
 SUCCESS, PROTOCOL_ERROR, BIND_IN_PROGRESS = 0, 2, 14
@@ -59,40 +59,24 @@ class Ldap:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._number = 0
-        self._context: ss.SecurityContext | None = None
+        self._layer: SaslLayer | None = None
         self._opened = b""
 
-    def bind(
-        self, package: ss.SecurityPackage, credential: ss.Credential, target: str, *, mechanism: str = GSSAPI
-    ) -> ss.Established:
-        """Log on, and agree that all that follows is sealed."""
-        machine = ss.HandshakeMachine(package.initiate(credential, TargetName(target), ss.system_options()))
-        step = ss.respond_blocking(machine)
-        code, answer = BIND_IN_PROGRESS, b""
-        while step.established is None or step.token is not None:
-            code, answer = self._step(mechanism, step.token or b"")
-            if step.established is not None:
-                break
-            step = ss.respond_blocking(machine, answer)
-        context = step.established.result
-        if not isinstance(context, ss.SecurityContext):
-            raise LdapError("this package does not seal messages")
-        if mechanism == GSSAPI:
-            code = self._choose_layer(context, answer if step.token is not None else b"")
-        if code != SUCCESS:
-            raise LdapError(f"the logon failed with {code}")
-        self._context = context
-        return step.established
-
-    def _choose_layer(self, context: ss.SecurityContext, offer: bytes) -> int:
-        """Answer the server's offer of security layers (RFC 4752 3.1), which GSS-SPNEGO knows nothing of."""
-        if not offer:
-            _, offer = self._step(GSSAPI, b"")
-        layers = context.unwrap(offer).data
-        if len(layers) != 4 or not layers[0] & SEALED_LAYER:
-            raise LdapError("the server does not seal")
-        chosen = bytes((SEALED_LAYER,)) + MOST.to_bytes(3, "big")
-        return self._step(GSSAPI, context.wrap(chosen, encrypt=False))[0]
+    def bind(self, mechanism: SaslMechanism, credential: ss.Credential, target: str) -> ss.Established:
+        """Log on, and have all that follows sealed."""
+        client = SaslClient(mechanism, credential=credential, target=target, options=ss.system_options())
+        code, answer = self._step(client, client.response(ss.respond_blocking(client.machine)))
+        while code == BIND_IN_PROGRESS:
+            step = ss.respond_blocking(client.machine, client.challenged(answer or b""))
+            code, answer = self._step(client, client.response(step))
+        last = client.succeeded(answer)
+        if last is not None:
+            client.response(ss.respond_blocking(client.machine, last))
+        established = client.established
+        if not isinstance(established.result, SaslLayer):
+            raise LdapError("this is no SASL mechanism")
+        self._layer = established.result
+        return established
 
     def who_am_i(self) -> str:
         """Who the server takes us for (RFC 4532)."""
@@ -121,13 +105,15 @@ class Ldap:
                 return readable(value)
         raise LdapError("the server does not say who we are")
 
-    def _step(self, mechanism: str, token: bytes) -> tuple[int, bytes]:
-        """One step of the logon: the result code, and the server's token."""
-        sasl = element(0xA3, element(0x04, mechanism.encode()), element(0x04, token))
+    def _step(self, client: SaslClient, response: bytes | None) -> tuple[int, bytes | None]:
+        """One step of the logon: the result code, and the server's challenge or additional data."""
+        credentials = () if response is None else (element(0x04, response),)
+        sasl = element(0xA3, element(0x04, client.name.encode()), *credentials)
         code, answer = self._ask(element(0x60, element(0x02, b"\3"), element(0x04), sasl))
         if code not in (SUCCESS, BIND_IN_PROGRESS):
+            client.close()
             raise LdapError(f"the logon failed with {code}: {answer.get(0x04, b'').decode(errors='replace')}")
-        return code, answer.get(0x87, b"")
+        return code, answer.get(0x87)
 
     def _ask(self, operation: bytes) -> tuple[int, dict[int, bytes]]:
         """One request: the result code, and the elements of the response by tag."""
@@ -138,8 +124,8 @@ class Ldap:
     def _request(self, operation: bytes) -> None:
         self._number += 1
         message = element(0x30, element(0x02, self._number.to_bytes(4, "big")), operation)
-        if self._context is not None:  # RFC 4422 3.7: buffers with their length in front
-            sealed = self._context.wrap(message)
+        if self._layer is not None:  # RFC 4422 3.7: buffers with their length in front
+            sealed = self._layer.wrap(message)
             message = len(sealed).to_bytes(4, "big") + sealed
         self._connection.sendall(message)
 
@@ -156,10 +142,10 @@ class Ldap:
 
     def _take(self, size: int) -> bytes:
         """The next `size` octets of messages, out of their buffers."""
-        if self._context is None:
+        if self._layer is None:
             return self._read(size)
         while len(self._opened) < size:
-            self._opened += self._context.unwrap(self._read(int.from_bytes(self._read(4), "big"))).data
+            self._opened += self._layer.unwrap(self._read(int.from_bytes(self._read(4), "big"))).data
         taken, self._opened = self._opened[:size], self._opened[size:]
         return taken
 
@@ -192,13 +178,12 @@ def main() -> None:
     parser.add_argument("--kdc", help="HOST:PORT of the realm's KDC, instead of krb5.conf's")
     asked = parser.parse_args()
     realm = asked.user.rpartition("@")[2]
-    package: ss.SecurityPackage = Kerberos(realm=realm, kdc=asked.kdc) if asked.kdc else Kerberos()
-    if asked.mechanism == GSS_SPNEGO:
-        package = Negotiate(package, Ntlm())
+    kerberos = Kerberos(realm=realm, kdc=asked.kdc) if asked.kdc else Kerberos()
+    mechanism = Gssapi(kerberos) if asked.mechanism == GSSAPI else GssSpnego(Negotiate(kerberos, Ntlm()))
     password = os.environ.get("SECURESTREAM_PASSWORD") or getpass.getpass()
     with socket.create_connection((asked.address or asked.name, 389), 10) as connection:
         ldap = Ldap(connection)
-        ldap.bind(package, ss.Password(asked.user, password), f"ldap/{asked.name}", mechanism=asked.mechanism)
+        ldap.bind(mechanism, ss.Password(asked.user, password), f"ldap/{asked.name}")
         print(ldap.who_am_i())
 
 

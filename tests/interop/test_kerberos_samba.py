@@ -19,6 +19,7 @@ from securestream.drive import Services, respond_blocking
 from securestream.options import ContextFlags
 from securestream.provider import Established, TargetName
 from securestream.redaction import Secret
+from securestream.sasl import Gssapi
 from securestream_providers.kerberos import Kerberos, Tickets
 from securestream_providers.kerberos import client as kdc_client
 from securestream_providers.kerberos.cli.running import run
@@ -160,7 +161,7 @@ def who_am_i(domain: SambaDomain, credential: ss.Credential) -> str:
     """What its LDAP server says."""
     with socket.create_connection((ADDRESS, 389), 10) as connection:
         ldap = Ldap(connection)
-        ldap.bind(package(domain), credential, LDAP)
+        ldap.bind(Gssapi(package(domain)), credential, LDAP)
         return ldap.who_am_i()
 
 
@@ -182,7 +183,7 @@ def test_ldap_refuses_a_ticket_for_another_service(domain: SambaDomain, version:
 
     def bind() -> None:
         with socket.create_connection((ADDRESS, 389), 10) as connection:
-            Ldap(connection).bind(package(domain), Tickets(TicketCache(ALICE, (ticket,))), WEB)
+            Ldap(connection).bind(Gssapi(package(domain)), Tickets(TicketCache(ALICE, (ticket,))), WEB)
 
     with pytest.raises((LdapError, ss.PeerRefused)):
         domain.run(bind)
