@@ -40,6 +40,7 @@ from securestream.errors import (
     PeerGone,
     PeerRefused,
     QualityNotMet,
+    SecureStreamError,
     UsageError,
 )
 from securestream.framing.base import EndOfInput, ErrorFrame, FrameEvent, Framing, Mode, TokenFrame, TokenKind
@@ -197,6 +198,9 @@ class CarrierHandshake:
         peer_went_on = self._complete or (self._peer_done and self._role is Role.INITIATOR)
         owed = not peer_went_on and not isinstance(error, PeerRefused | PeerGone | FramingError)
         self._machine.close()
+        established = self._established
+        if isinstance(error, SecureStreamError) and error.negotiation is None and established is not None:
+            error.negotiation = established.negotiation  # the mechanism, which was complete, could not say it
         self._discard()
         clear_frames(error)
         if not owed:

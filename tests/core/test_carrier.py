@@ -27,6 +27,7 @@ from securestream.errors import (
 from securestream.framing.nns import NnsFraming
 from securestream.framing.raw import RawFraming
 from securestream.machine import State
+from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, ImpersonationLevel, Options, Protection, Role, required_flags
 from securestream.principal import Principal
 from securestream.provider import (
@@ -52,6 +53,7 @@ class Scripted:
     acceptor: Callable[[], Handshake] = lambda: script(None, b"2")
     capabilities: Capability = Capability.CONNECTION
     flags: ContextFlags = FULL
+    negotiation: Negotiation | None = None
     contexts: list[PlainContext] = field(default_factory=list[PlainContext])
 
     @property
@@ -71,7 +73,7 @@ class Scripted:
         outcome = yield from handshake
         context = PlainContext(self.flags)
         self.contexts.append(context)
-        return Established(context, outcome.peer, outcome.token)
+        return Established(context, outcome.peer, outcome.token, self.negotiation)
 
 
 class End:
@@ -252,6 +254,16 @@ class TestVerdict:
         assert isinstance(client.error, PeerRefused)
         with pytest.raises(UsageError):
             _ = server.carrier.established
+
+    @pytest.mark.parametrize("by_peer", [True, False])
+    def test_what_a_mechanism_was_negotiated_by_is_told_after_it_was_complete(self, *, by_peer: bool) -> None:
+        report = Negotiation(Role.INITIATOR, ())
+        client = End(Role.INITIATOR, Scripted(negotiation=report, flags=FULL if by_peer else ContextFlags.NONE))
+        server = End(Role.ACCEPTOR, Scripted(flags=ContextFlags.NONE))
+        exchange(client, server)
+        error = client.error
+        assert isinstance(error, PeerRefused if by_peer else QualityNotMet)
+        assert error.negotiation is report
 
     @pytest.mark.parametrize("asked", list(Protection))
     @pytest.mark.parametrize("given", list(Protection))
