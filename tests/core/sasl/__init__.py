@@ -1,0 +1,1 @@
+"""SASL: the mechanisms, the choice and the exchange."""
