@@ -16,6 +16,7 @@ from securestream.errors import SecureStreamError
 from securestream.machine import HandshakeMachine, Step, owed_token
 from securestream.options import Options, Role
 from securestream.provider import Established, SecurityPackage, TargetName
+from securestream.services.accounts_memory import MemoryAccounts
 from securestream_providers.credssp import CredSsp, Delegation
 from securestream_providers.krb5.names import KerberosName
 from securestream_providers.negotiate import Negotiate
@@ -35,7 +36,9 @@ CA = authority("CredSSP's authority")
 SERVER = CA.leaf([HOST])
 OTHER = CA.leaf([HOST])
 """Another certificate for the same name, of the same authority: what a man in the middle may hold."""
-ACCOUNTS = Accounts.memory(alice=SECRET)
+_STORE = MemoryAccounts(throttle=None)
+_STORE.add("alice", SECRET)
+ACCOUNTS = Accounts(_STORE)
 SERVING = Credentials(SERVER.credential, ACCOUNTS)
 
 Meddle = Callable[[Role, int, bytes], bytes | None]
@@ -138,7 +141,7 @@ class Ends:
     def raise_any(self) -> Ends:
         """Raise the first error."""
         for end in (self.client, self.server):
-            assert end.outcome
+            _ = end.outcome
         return self
 
 
@@ -183,17 +186,13 @@ def _tokens(ends: Ends) -> Generator[tuple[End, End, bytes]]:
         sender, receiver = receiver, sender
 
 
-def clear_ends(mechanism: str = "NTLM", *, server: CredSsp | None = None, **more: Any) -> tuple[CredSsp, CredSsp]:
+def clear_ends(mechanism: str = "NTLM", **more: Any) -> tuple[CredSsp, CredSsp]:
     """Both packages over the stand-in for TLS."""
     package = MECHANISMS[mechanism].package()
-    more = {"delegation": ALLOWED} | more
-    client = CredSsp(package, Clear(SERVER), **more)
-    return client, server or CredSsp(package, Clear(SERVER), **{**more, "delegation": None})
+    return CredSsp(package, Clear(SERVER), delegation=ALLOWED, **more), CredSsp(package, Clear(SERVER), **more)
 
 
 def tls_ends(mechanism: str = "NTLM", **more: Any) -> tuple[CredSsp, CredSsp]:
     """Both packages over TLS."""
     package = MECHANISMS[mechanism].package()
-    more = {"delegation": ALLOWED} | more
-    client = CredSsp(package, Schannel(trust=CA.pem), **more)
-    return client, CredSsp(package, Schannel(), **{**more, "delegation": None})
+    return CredSsp(package, Schannel(trust=CA.pem), delegation=ALLOWED, **more), CredSsp(package, Schannel(), **more)

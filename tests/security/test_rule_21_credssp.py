@@ -1,0 +1,613 @@
+"""SECURITY 21: credentials leave only when the server's key and host are proved; whoever opens TLS never sees them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from securestream.credentials import Credential, Password
+from securestream.errors import (
+    BadBindings,
+    CertificateRejected,
+    InvalidToken,
+    LimitExceeded,
+    LogonDenied,
+    NoCredentials,
+    NotAuthorized,
+    PeerGone,
+    PeerRefused,
+    QualityNotMet,
+)
+from securestream.machine import HandshakeMachine
+from securestream.options import ContextFlags, Options, Role
+from securestream.principal import NameType, Principal
+from securestream.provider import (
+    Capability,
+    Established,
+    Exchange,
+    Handshake,
+    PackageInfo,
+    SecurityContext,
+    TargetName,
+    Unusable,
+)
+from securestream.records.base import RecordConnection
+from securestream.wire import der
+from securestream_providers.credssp import CredSsp, Delegation, binding, credentials
+from securestream_providers.credssp.messages import NegoToken, TSRequest
+from securestream_providers.ntlm import Ntlm
+from securestream_providers.schannel import Schannel
+from tests.core.canaries import Canaries
+from tests.core.handshakes import PlainContext
+from tests.providers.credssp.by_hand import NONCE, ByHand
+from tests.providers.credssp.clear import CLOSE_NOTIFY, Clear
+from tests.providers.credssp.ends import (
+    ALICE,
+    ALLOWED,
+    CA,
+    HOST,
+    MECHANISMS,
+    OTHER,
+    SECRET,
+    SERVER,
+    TARGET,
+    End,
+    Ends,
+    Meddle,
+    clear_ends,
+    meet,
+    options,
+    start,
+    tls_ends,
+)
+
+CLIENT, ACCEPTOR = Role.INITIATOR, Role.ACCEPTOR
+by_mechanism = pytest.mark.parametrize("mechanism", MECHANISMS)
+CANARIES = Canaries()
+CANARIES.add("password", SECRET)
+CANARIES.add("TSCredentials", credentials.encode(ALICE))
+
+
+def run(mechanism: str, meddle: Meddle, **more: Any) -> Ends:
+    made = MECHANISMS[mechanism]
+    client, server = clear_ends(mechanism, **more)
+    return meet(client, server, meddle, initiating=made.initiating(), accepting=made.accepting(), asked=options(seed=7))
+
+
+def seen(ends: Ends) -> bytes:
+    """All plaintext that went through the tunnel, in both directions."""
+    return b"|".join(ends.client.sent + ends.server.sent)
+
+
+def requests(tokens: list[bytes]) -> list[TSRequest]:
+    """The TSRequests among tokens of the stand-in for TLS."""
+    octets = b"".join(tokens).removeprefix(b"hello").removeprefix(b" yourself")
+    found: list[TSRequest] = []
+    while octets.startswith(b"\x30"):
+        size = der.element_size(octets, 1 << 20)
+        assert size is not None
+        found.append(TSRequest.decode(octets[:size]))
+        octets = octets[size:]
+    return found
+
+
+def require_silence(ends: Ends) -> None:
+    """Nothing of the credentials is in what a decrypting proxy sees, and nobody got them."""
+    assert not CANARIES.found_in(seen(ends).decode("latin-1"))
+    assert credentials.encode(ALICE) not in seen(ends)
+    assert ends.server.established is None
+
+
+class TestDecryptingProxy:
+    """Somebody has the keys of both TLS connections: the stand-in for TLS lets him read and write all."""
+
+    @by_mechanism
+    def test_reading_alone_shows_nothing(self, mechanism: str) -> None:
+        ends = run(mechanism, lambda role, number, token: token).raise_any()
+        assert ends.delegated == ALICE
+        assert not CANARIES.found_in(seen(ends).decode("latin-1"))
+
+    @by_mechanism
+    def test_at_every_altered_octet(self, mechanism: str) -> None:
+        """Whatever he alters: no end accepts, and authInfo leaves only where the client could not know of it."""
+        plain = run(mechanism, lambda role, number, token: token).raise_any()
+        last = len(plain.client.sent) - 1
+        for role, number, at in _places(plain, every=mechanism == "NTLM"):
+            ends = run(mechanism, _altering(role, number, at))
+            require_unaltered_or_refused(ends, plain, role, number, at)
+            if ends.client.established is not None:
+                continue  # what was altered is what no proof covers, or the credentials themselves
+            assert (role, number) != (CLIENT, last)
+            assert all(one.auth_info is None for one in requests(ends.client.sent)), (role, number, at)
+
+    @by_mechanism
+    def test_at_every_cut(self, mechanism: str) -> None:
+        """Every message may be the last, and be cut anywhere: then no end has anything, and nothing was shown."""
+        plain = run(mechanism, lambda role, number, token: token).raise_any()
+        for role, number, at in _places(plain, every=mechanism == "NTLM"):
+            ends = run(mechanism, _cutting(role, number, at))
+            require_silence(ends)
+            if (role, number) != (CLIENT, len(plain.client.sent) - 1):
+                assert all(one.auth_info is None for one in requests(ends.client.sent)), (role, number, at)
+
+    @by_mechanism
+    def test_messages_repeated_or_left_out(self, mechanism: str) -> None:
+        plain = run(mechanism, lambda role, number, token: token).raise_any()
+        tokens = {CLIENT: plain.client.sent, ACCEPTOR: plain.server.sent}
+        for role, number in itertools.product(Role, range(1, 6)):
+            for taken in range(1, len(tokens[role])):
+                if number == taken or number >= len(tokens[role]):
+                    continue
+                ends = run(mechanism, _replacing(role, number, tokens[role][taken]))
+                require_silence(ends)
+
+
+def _places(plain: Ends, *, every: bool) -> Iterator[tuple[Role, int, int]]:
+    """Every octet behind the TLS handshake, or of long messages every fifth."""
+    for end in (plain.client, plain.server):
+        for number in range(1, len(end.sent)):
+            size = len(end.sent[number])
+            for at in range(0, size, 1 if every or size < 200 else 5):
+                yield end.role, number, at
+
+
+def _altering(who: Role, which: int, at: int) -> Meddle:
+    def meddle(role: Role, number: int, token: bytes) -> bytes:
+        if (role, number) != (who, which) or at >= len(token):
+            return token
+        return token[:at] + bytes((token[at] ^ 0x01,)) + token[at + 1 :]
+
+    return meddle
+
+
+def _cutting(who: Role, which: int, at: int) -> Meddle:
+    def meddle(role: Role, number: int, token: bytes) -> bytes | None:
+        if (role, number) != (who, which):
+            return token
+        return token[:at] + CLOSE_NOTIFY if at else None
+
+    return meddle
+
+
+def _replacing(who: Role, which: int, token: bytes) -> Meddle:
+    return lambda role, number, sent: token if (role, number) == (who, which) else sent
+
+
+def require_unaltered_or_refused(ends: Ends, plain: Ends, role: Role, number: int, at: int) -> None:
+    """Nothing is shown. Both ends complete only where an octet of a token was altered for which its mechanism
+    has no proof (a realm in clear): all that is CredSSP's own is covered.
+    """
+    assert not CANARIES.found_in(seen(ends).decode("latin-1")), (role, number, at)
+    if ends.server.established is not None:
+        assert ends.delegated == ALICE
+        assert ends.client.established is not None
+        altered = requests([(plain.client if role is CLIENT else plain.server).sent[number]])[0]
+        assert altered.token is not None, (role, number, at)
+        assert altered.pub_key_auth is altered.auth_info is None, (role, number, at)
+
+
+@pytest.mark.parametrize("mechanism", ["NTLM", "Kerberos in SPNEGO"])
+def test_a_man_in_the_middle_with_a_certificate_of_the_same_name_gets_nothing(mechanism: str) -> None:
+    """Real TLS on both sides of him, his certificate is as good as the server's: the keys differ, and that is seen."""
+    made = MECHANISMS[mechanism]
+    victim, server = tls_ends(mechanism)
+    asked = options()
+    client = End(HandshakeMachine(victim.initiate(made.initiating(), TARGET, asked)), CLIENT)
+    target = End(HandshakeMachine(server.accept(made.accepting(), asked)), ACCEPTOR)
+    facing_client = _TlsEnd(Schannel().accept(OTHER.credential, asked))
+    facing_server = _TlsEnd(Schannel(trust=CA.pem).initiate(None, TARGET, asked))
+    shown = _relay(client, facing_client, facing_server, target)
+    assert not CANARIES.found_in(shown.decode("latin-1"))
+    assert credentials.encode(ALICE) not in shown
+    assert isinstance(target.error, BadBindings)
+    assert target.established is None
+    assert client.established is None
+    assert isinstance(client.error, PeerRefused | PeerGone)
+    assert b"NTLMSSP" in shown or b"\x06\x06+\x06\x01\x05\x05\x02" in shown  # he did see the negotiation
+
+
+class _TlsEnd:
+    """One of the two TLS ends of the man in the middle: plaintext on one side, records on the other."""
+
+    def __init__(self, handshake: Handshake) -> None:
+        self.machine = HandshakeMachine(handshake)
+        self.connection: RecordConnection | None = None
+        self.waiting = b""
+        self.first = self.machine.step().token
+
+    def records(self, token: bytes) -> tuple[bytes, bytes]:
+        """Take records; give records that are due, and plaintext."""
+        out = b""
+        if self.connection is None:
+            step = self.machine.step(token)
+            out = step.token or b""
+            if step.established is None:
+                return out, b""
+            assert not isinstance(step.established.result, SecurityContext)
+            self.connection = step.established.result
+            out += self.sealed(self.waiting)
+        else:
+            self.connection.receive_data(token)
+        plain = bytearray(65536)
+        count = self.connection.read_into(plain)
+        return out + self.connection.data_to_send(), bytes(plain[:count])
+
+    def sealed(self, plain: bytes) -> bytes:
+        if self.connection is None:
+            self.waiting += plain
+            return b""
+        self.connection.send(plain)
+        return self.connection.data_to_send()
+
+
+def _relay(client: End, facing_client: _TlsEnd, facing_server: _TlsEnd, server: End) -> bytes:
+    """Pass plaintext between two TLS connections; give all of it."""
+    shown = bytearray()
+    to_client: list[bytes] = []
+    to_server = [facing_server.first or b""]
+    from_client = [client.step() or b""]
+    from_server: list[bytes] = []
+    for _ in range(40):
+        _pump(from_client, facing_client, to_client, lambda plain: to_server.append(facing_server.sealed(plain)), shown)
+        _pump(from_server, facing_server, to_server, lambda plain: to_client.append(facing_client.sealed(plain)), shown)
+        _step(client, to_client, from_client)
+        _step(server, to_server, from_server)
+    return bytes(shown)
+
+
+def _pump(
+    arrived: list[bytes], end: _TlsEnd, back: list[bytes], onwards: Callable[[bytes], None], shown: bytearray
+) -> None:
+    while arrived:
+        answer, plain = end.records(arrived.pop(0))
+        if answer:
+            back.append(answer)
+        if plain:
+            shown += plain
+            onwards(plain)
+
+
+def _step(end: End, arrived: list[bytes], sent: list[bytes]) -> None:
+    while arrived and not end.over:
+        token = arrived.pop(0)
+        out = end.step(token) if token else None
+        if out:
+            sent.append(out)
+
+
+class TestProofOfTheKey:
+    """pubKeyAuth is of the same TLS key, of the right role, and comes before anything is delegated."""
+
+    @by_mechanism
+    @pytest.mark.parametrize("version", [4, 6])
+    def test_another_key_at_the_server_is_seen_by_the_server(self, mechanism: str, version: int) -> None:
+        made = MECHANISMS[mechanism]
+        more: dict[str, Any] = {"version": version, "vulnerable_peers": "accepted"}
+        client = CredSsp(made.package(), Clear(OTHER), delegation=ALLOWED, **more)
+        server = CredSsp(made.package(), Clear(SERVER), **more)
+        ends = meet(client, server, initiating=made.initiating(), accepting=made.accepting())
+        assert isinstance(ends.server.error, BadBindings)
+        require_silence(ends)
+        assert all(one.auth_info is None for one in requests(ends.client.sent))
+
+    @pytest.mark.parametrize("version", [2, 4, 5, 6])
+    def test_the_clients_own_proof_is_no_servers_proof(self, version: int) -> None:
+        """A server that shares the session and seals what the client had sealed: the forms of the roles differ."""
+        server = ByHand(version, prove=lambda role, version, key, nonce: binding.plaintext(CLIENT, version, key, nonce))
+        ends = meet(_old_client(version), server)
+        assert isinstance(ends.client.error, BadBindings)
+        assert all(one.auth_info is None for one in server.heard)
+
+    @pytest.mark.parametrize("version", [2, 4, 5, 6])
+    def test_the_servers_proof_is_no_clients_proof(self, version: int) -> None:
+        client = ByHand(
+            version, prove=lambda role, version, key, nonce: binding.plaintext(ACCEPTOR, version, key, nonce)
+        )
+        ends = meet(client, _old_server(version))
+        assert isinstance(ends.server.error, BadBindings)
+        assert ends.server.established is None
+
+    @pytest.mark.parametrize("version", [4, 6])
+    def test_a_server_with_another_key_is_refused_by_the_client_too(self, version: int) -> None:
+        server = ByHand(version, certificate=OTHER)
+        ends = meet(_old_client(version), server)
+        assert isinstance(ends.client.error, BadBindings)
+        assert all(one.auth_info is None for one in server.heard)
+
+    def test_the_same_proof_sealed_by_the_client_is_refused_as_a_reflection(self) -> None:
+        def reflect(role: Role, number: int, token: bytes) -> bytes:
+            if role is CLIENT and number == 2:
+                kept.append(TSRequest(6, pub_key_auth=requests([token])[0].pub_key_auth).encode())
+            return kept[0] if (role, number) == (ACCEPTOR, 2) else token
+
+        kept: list[bytes] = []
+        ends = run("NTLM", reflect)
+        assert isinstance(ends.client.error, InvalidToken)
+        require_silence(ends)
+
+    @pytest.mark.parametrize("field", ["auth_info", "pub_key_auth", "nego_tokens"])
+    @pytest.mark.parametrize(("role", "number"), [(CLIENT, 1), (ACCEPTOR, 1), (ACCEPTOR, 2), (CLIENT, 3)])
+    def test_a_field_where_it_is_not_due_is_refused(self, field: str, role: Role, number: int) -> None:
+        value: Any = (NegoToken(b"x"),) if field == "nego_tokens" else b"x"
+        given: dict[str, Any] = {field: value}
+
+        def add(sender: Role, which: int, token: bytes) -> bytes:
+            if (sender, which) != (role, number):
+                return token
+            return replace(requests([token])[0], **given).encode()
+
+        ends = run("NTLM", add)
+        if (field, number) == ("nego_tokens", 1) or (role, number, field) in (
+            (ACCEPTOR, 2, "pub_key_auth"),
+            (CLIENT, 3, "auth_info"),
+        ):
+            require_silence(ends)  # it is due there, and was replaced
+            return
+        error = ends.client.error if role is ACCEPTOR else ends.server.error
+        assert isinstance(error, InvalidToken)
+        require_silence(ends)
+
+    def test_a_server_that_skips_its_proof_gets_nothing(self) -> None:
+        server = ByHand(change={1: lambda message: TSRequest(6)})
+        ends = meet(_old_client(6), server)
+        assert isinstance(ends.client.error, InvalidToken)
+        assert "pubKeyAuth" in str(ends.client.error)
+        assert all(one.auth_info is None for one in server.heard)
+
+    def test_a_mechanism_that_only_signs_is_refused(self) -> None:
+        package = Signs()
+        ends = meet(CredSsp(package, Clear(SERVER), delegation=ALLOWED), CredSsp(package, Clear(SERVER)))
+        assert isinstance(ends.client.error, QualityNotMet)
+        require_silence(ends)
+
+    def test_a_proof_in_clear_is_refused(self) -> None:
+        package = Signs(Signs.flags | ContextFlags.CONFIDENTIALITY)
+        ends = meet(CredSsp(package, Clear(SERVER), delegation=ALLOWED), CredSsp(package, Clear(SERVER)))
+        assert isinstance(ends.server.error, InvalidToken)
+        assert "in clear" in str(ends.server.error)
+
+
+class TestNonce:
+    """32 octets, one for the whole handshake, and never what decides the form of the proof."""
+
+    @pytest.mark.parametrize("version", [5, 6])
+    def test_a_client_of_version_5_without_a_nonce_is_refused(self, version: int) -> None:
+        client = ByHand(version, prove=lambda role, version, key, nonce: binding.plaintext(role, 4, key, None))
+        client.change[1] = lambda message: replace(message, client_nonce=None)
+        ends = meet(client, _old_server(version))
+        assert isinstance(ends.server.error, InvalidToken)
+        assert "nonce" in str(ends.server.error)
+
+    def test_a_nonce_makes_no_version_5(self) -> None:
+        """A client of version 4 that sends a nonce and a hash: version 4 has the key itself."""
+        client = ByHand(4, prove=lambda role, version, key, nonce: binding.plaintext(role, 5, key, nonce))
+        ends = meet(client, _old_server(6))
+        assert isinstance(ends.server.error, BadBindings)
+
+    @pytest.mark.parametrize("size", [0, 1, 31, 33, 64])
+    def test_a_nonce_of_another_size_is_refused(self, size: int) -> None:
+        client = ByHand(change={0: lambda message: replace(message, client_nonce=bytes(size))})
+        ends = meet(client, _old_server(6))
+        assert isinstance(ends.server.error, InvalidToken)
+        assert "nonce" in str(ends.server.error)
+
+    @pytest.mark.parametrize("number", [0, 2])
+    def test_a_nonce_that_changes_is_refused(self, number: int) -> None:
+        client = ByHand(change={number: lambda message: replace(message, client_nonce=bytes(32))})
+        ends = meet(client, _old_server(6))
+        assert isinstance(ends.server.error, InvalidToken)
+        assert "nonce" in str(ends.server.error)
+
+    def test_a_nonce_that_stays_is_fine_in_every_message(self) -> None:
+        def add(message: TSRequest) -> TSRequest:
+            return replace(message, client_nonce=NONCE)
+
+        ends = meet(ByHand(change={0: add, 1: add, 2: add}), _old_server(6))
+        assert ends.delegated == ALICE
+
+    def test_every_handshake_has_its_own(self) -> None:
+        client, server = clear_ends()
+        nonces: list[bytes] = []
+        for _ in range(3):
+            sent = requests(meet(client, server).raise_any().client.sent)
+            nonces += [one.client_nonce for one in sent if one.client_nonce is not None]
+        assert len(set(nonces)) == len(nonces) == 3
+
+
+class TestVersion:
+    """It is stated at once and stays."""
+
+    @pytest.mark.parametrize("other", [2, 4, 5, 7])
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_a_client_that_changes_it_is_refused(self, number: int, other: int) -> None:
+        client = ByHand(change={number: lambda message: replace(message, version=other)})
+        ends = meet(client, _old_server(6))
+        assert isinstance(ends.server.error, InvalidToken)
+        assert "version" in str(ends.server.error)
+        assert ends.server.established is None
+
+    @pytest.mark.parametrize("other", [2, 4, 5, 7])
+    def test_a_server_that_changes_it_is_refused(self, other: int) -> None:
+        server = ByHand(change={1: lambda message: replace(message, version=other)})
+        ends = meet(_old_client(6), server)
+        assert isinstance(ends.client.error, InvalidToken)
+        assert all(one.auth_info is None for one in server.heard)
+
+    def test_a_newer_peer_speaks_ours(self) -> None:
+        newer = ByHand(9, prove=lambda role, version, key, nonce: binding.plaintext(role, 6, key, nonce))
+        assert meet(newer, _old_server(6)).delegated == ALICE
+
+
+class TestHost:
+    """The host is proved by its certificate or by Kerberos; NTLM proves none."""
+
+    @by_mechanism
+    def test_without_a_verified_certificate_the_mechanism_must_prove_it(self, mechanism: str) -> None:
+        made = MECHANISMS[mechanism]
+        client = CredSsp(made.package(), Schannel(verify="none"), delegation=ALLOWED)
+        ends = meet(
+            client, CredSsp(made.package(), Schannel()), initiating=made.initiating(), accepting=made.accepting()
+        )
+        if made.proves_host:
+            assert ends.delegated == ALICE
+            return
+        assert isinstance(ends.client.error, NotAuthorized)
+        assert "unproven_hosts" in str(ends.client.error)
+        assert ends.server.established is None
+
+    @pytest.mark.parametrize("mechanism", ["NTLM", "NTLM in SPNEGO"])
+    def test_an_unproven_host_gets_neither_proof_nor_credentials(self, mechanism: str) -> None:
+        made = MECHANISMS[mechanism]
+        client = CredSsp(made.package(), Clear(SERVER, proves=False), delegation=ALLOWED)
+        ends = meet(client, CredSsp(made.package(), Clear(SERVER)), accepting=made.accepting())
+        assert isinstance(ends.client.error, NotAuthorized)
+        assert all(one.auth_info is None and one.pub_key_auth is None for one in requests(ends.client.sent))
+
+    def test_it_may_be_said_that_nothing_proves_it(self) -> None:
+        delegation = Delegation(f"TERMSRV/{HOST}", unproven_hosts="accepted")
+        client = CredSsp(Ntlm(), Schannel(verify="none"), delegation=delegation)
+        assert meet(client, CredSsp(Ntlm(), Schannel())).delegated == ALICE
+
+    def test_a_certificate_of_somebody_else_ends_it_before_the_negotiation(self) -> None:
+        client = CredSsp(Ntlm(), Schannel(trust=CA.pem), delegation=Delegation("TERMSRV/*.example.com"))
+        ends = meet(client, CredSsp(Ntlm(), Schannel()), target=TargetName("TERMSRV/elsewhere.example.com"))
+        assert isinstance(ends.client.error, CertificateRejected)
+        assert not ends.server.over or ends.server.established is None
+
+
+class TestDelegation:
+    """Credentials go to nobody unless told, and that is settled before the first octet."""
+
+    @pytest.mark.parametrize("target", ["HTTP/" + HOST, HOST + ".evil.example", "TERMSRV/other.example.com", None])
+    def test_a_target_that_is_not_allowed_hears_nothing(self, target: str | None) -> None:
+        client, _ = tls_ends()
+        machine = HandshakeMachine(client.initiate(ALICE, None if target is None else TargetName(target), options()))
+        with pytest.raises(NotAuthorized) as refused:
+            machine.step()
+        assert refused.value.token is None
+
+    def test_the_default_delegates_to_nobody(self) -> None:
+        client = CredSsp(Ntlm(), Schannel(trust=CA.pem))
+        with pytest.raises(NoCredentials, match="delegates to nobody"):
+            HandshakeMachine(client.initiate(ALICE, TARGET, options())).step()
+
+    def test_restricted_admin_sends_no_credentials(self) -> None:
+        client = CredSsp(Ntlm(), Clear(SERVER), restricted_admin=True, delegation=ALLOWED)
+        server = ByHand()
+        meet(client, server)
+        assert server.delegated == credentials.encode(None)
+
+    def test_a_ticket_is_not_forwarded_beside_them(self) -> None:
+        """What is delegated goes by CredSSP, after the proof: DELEGATE is not asked of the mechanism inside."""
+        asked = replace(options(), flags=ContextFlags.MUTUAL | ContextFlags.DELEGATE)
+        package = Signs()
+        client = CredSsp(package, Clear(SERVER), delegation=ALLOWED)
+        meet(client, CredSsp(package, Clear(SERVER)), asked=asked)
+        assert ContextFlags.DELEGATE not in package.asked[0].flags
+
+
+class TestRefusal:
+    """A client that is refused learns why, in the words that its version has, and no more than it may."""
+
+    @pytest.mark.parametrize("version", range(2, 7))
+    @pytest.mark.parametrize("wrong", [Password("alice", "wrong"), Password("nobody", SECRET)])
+    def test_a_wrong_logon(self, version: int, wrong: Password) -> None:
+        ends = meet(*_pair(version), initiating=wrong)
+        assert isinstance(ends.server.error, LogonDenied)
+        told = [one.ntstatus for one in requests(ends.server.sent) if one.ntstatus]
+        assert told == ([] if version in (2, 5) else [0xC000006D])
+        assert ends.server.sent[-1].endswith(CLOSE_NOTIFY)
+        if told:
+            assert isinstance(ends.client.error, PeerRefused)
+            assert ends.client.error.code == 0xC000006D
+        else:
+            assert isinstance(ends.client.error, PeerGone)
+
+    def test_wrong_and_unknown_look_the_same(self) -> None:
+        seen = [
+            requests(meet(*_pair(6), initiating=wrong).server.sent)[-1].encode()
+            for wrong in (Password("alice", "wrong"), Password("nobody", SECRET))
+        ]
+        assert seen[0] == seen[1]
+
+    def test_an_error_code_ends_the_clients_handshake_at_any_time(self) -> None:
+        for number in (0, 1):
+            server = ByHand(change={number: lambda message: TSRequest(6, error_code=-0x3FFFFF93)})
+            ends = meet(_old_client(6), server)
+            assert isinstance(ends.client.error, PeerRefused)
+            assert ends.client.error.code == 0xC000006D
+
+
+class TestBounds:
+    """What an unauthenticated peer may cause."""
+
+    @pytest.mark.parametrize("head", ["3084ffffffff", "308400100000", "3083100000", "3085"], ids=str)
+    def test_a_length_is_judged_before_anything_is_buffered(self, head: str) -> None:
+        client, server = clear_ends()
+        ends = start(client, server)
+        hello = ends.client.step() or b""
+        ends.server.step(hello)
+        ends.server.step(bytes.fromhex(head))
+        assert isinstance(ends.server.error, LimitExceeded | InvalidToken)
+
+    @pytest.mark.parametrize("octets", [b"\x04\x00", b"\x30\x00", b"GET / HTTP/1.1\r\n", b"\x30\x80"], ids=repr)
+    def test_what_is_no_request_is_refused_at_its_first_octets(self, octets: bytes) -> None:
+        client, server = clear_ends()
+        ends = start(client, server)
+        ends.server.step(ends.client.step())
+        ends.server.step(octets)
+        assert isinstance(ends.server.error, InvalidToken)
+        assert (ends.server.sent[-1]) == CLOSE_NOTIFY
+
+    def test_an_anonymous_client_is_refused(self) -> None:
+        package = Signs(Signs.flags | ContextFlags.CONFIDENTIALITY, name_type=NameType.ANONYMOUS)
+        ends = meet(CredSsp(package, Clear(SERVER), delegation=ALLOWED), CredSsp(package, Clear(SERVER)))
+        assert isinstance(ends.server.error, LogonDenied)
+
+
+def _old_client(version: int) -> CredSsp:
+    return CredSsp(Ntlm(), Clear(SERVER), delegation=ALLOWED, version=version, vulnerable_peers="accepted")
+
+
+def _old_server(version: int) -> CredSsp:
+    return CredSsp(Ntlm(), Clear(SERVER), version=version, vulnerable_peers="accepted")
+
+
+def _pair(version: int) -> tuple[CredSsp, CredSsp]:
+    return _old_client(version), _old_server(version)
+
+
+@dataclass(frozen=True)
+class Signs:
+    """A mechanism of two tokens that proves alice and protects nothing, whatever it says.
+
+    Args:
+        flags: what it says.
+        name_type: of alice.
+        asked: what was asked of it.
+    """
+
+    flags: ContextFlags = ContextFlags.INTEGRITY | ContextFlags.MUTUAL
+    name_type: NameType = NameType.USER
+    asked: list[Options] = field(default_factory=list[Options])
+
+    @property
+    def info(self) -> PackageInfo:
+        return PackageInfo("Signs", "signs only", Capability.CONNECTION, 100)
+
+    def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
+        return None
+
+    def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
+        self.asked.append(options)
+        yield from Exchange(b"1")
+        return Established(PlainContext(self.flags, CLIENT), Principal("server", "Signs"))
+
+    def accept(self, credential: Credential | None, options: Options) -> Handshake:
+        yield from Exchange(None)
+        peer = Principal("alice", "Signs", name_type=self.name_type)
+        return Established(PlainContext(self.flags, ACCEPTOR), peer, b"2")
