@@ -167,7 +167,8 @@ def accounts(**passwords: str) -> Accounts:
 
 def make_server(**arguments: Any) -> DigestServer:
     """A server of `REALM` that knows alice."""
-    return DigestServer(arguments.pop("credential", None) or accounts(), REALM, **{"key": KEY, **arguments})
+    arguments.setdefault("key", KEY)
+    return DigestServer(arguments.pop("credential", None) or accounts(), REALM, **arguments)
 
 
 def make_client(**arguments: Any) -> DigestClient:

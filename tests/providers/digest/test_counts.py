@@ -116,8 +116,12 @@ def test_a_full_memory_refuses_new_nonces_and_keeps_the_live_ones(make: Make) ->
 
 def test_threads_at_once_use_each_count_once(make: Make) -> None:
     counts = make()
+
+    def ask(number: int) -> bool:
+        return counts.perform_blocking(asked(number // 8 + 1))
+
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda n: counts.perform_blocking(asked(n // 8 + 1)), range(160)))
+        answers = list(threads.map(ask, range(160)))
     assert sum(answers) == 20
 
 
