@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.interop.expected_credssp import CREDSSP_CELLS
 from tests.interop.expected_kerberos import KERBEROS
 from tests.interop.expected_negoex import NEGOEX_CELLS
 from tests.interop.expected_negotiate_dotnet import NEGOTIATE_DOTNET
@@ -13,5 +14,5 @@ from tests.interop.expected_tshark import DISSECTED
 from tests.interop.matrix import Cell
 
 EXPECTED: frozenset[Cell] = frozenset(
-    (*KERBEROS, *NEGOTIATE_DOTNET, *NEGOEX_CELLS, *NEGOTIATE_SAMBA, *NTLM, *TOKENS, *TLS, *DISSECTED)
+    (*CREDSSP_CELLS, *KERBEROS, *NEGOTIATE_DOTNET, *NEGOEX_CELLS, *NEGOTIATE_SAMBA, *NTLM, *TOKENS, *TLS, *DISSECTED)
 )

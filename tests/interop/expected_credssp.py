@@ -1,0 +1,39 @@
+"""The cells of the CredSSP table."""
+
+from __future__ import annotations
+
+from tests.interop.matrix import Cell, cells
+
+CREDSSP = "CredSSP"
+
+VERSIONS = (6, 5, 4, 3, 2)
+WITH_ERROR = (6, 4, 3)
+"""The versions in which a server says why it refuses ([MS-CSSP] 2.2.1)."""
+
+_XFREERDP = (
+    *(f"version {version}" for version in VERSIONS),
+    *(f"version {version}, wrong password" for version in VERSIONS),
+    "unknown user",
+    "TLSv1.2",
+    "key on a curve",
+    "restricted admin",
+    "restricted admin, refused",
+    *(f"version {version}, man in the middle" for version in (6, 2)),
+    "gateway",
+)
+_SHADOW = (
+    *(f"version {version}" for version in VERSIONS),
+    "wrong password",
+    "unknown user",
+    "TLSv1.2",
+    "restricted admin",
+    "restricted admin by NT hash",
+    "man in the middle",
+    "certificate of another authority",
+    "gateway",
+)
+
+CREDSSP_CELLS: tuple[Cell, ...] = (
+    *cells(CREDSSP, "xfreerdp", ("initiator",), _XFREERDP),
+    *cells(CREDSSP, "freerdp-shadow-cli", ("acceptor",), _SHADOW),
+)
