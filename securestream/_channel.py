@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from securestream.errors import FramingError, NotEncrypted, Truncated
@@ -20,7 +20,7 @@ class Channel(Protocol):
 
     awaits_farewell: bool
 
-    def protect(self, data: memoryview) -> Iterator[bytes]:
+    def protect(self, data: memoryview) -> Iterable[bytes]:
         """Octets to send for `data`, in pieces."""
         ...
 
@@ -53,17 +53,20 @@ class Frames:
     def __init__(self, context: SecurityContext, framing: Framing, protection: Protection) -> None:
         self._context = context
         self._framing = framing
-        self._protection = protection
+        self._protected = protection is not Protection.NONE
+        self._encrypted = protection is Protection.ENCRYPT_AND_SIGN
 
-    def protect(self, data: memoryview) -> Iterator[bytes]:
-        if self._protection is Protection.NONE:
-            yield bytes(data)
-            return
-        encrypt = self._protection is Protection.ENCRYPT_AND_SIGN
+    def protect(self, data: memoryview) -> Iterable[bytes]:
+        if not self._protected:
+            return (bytes(data),)
         size = self._framing.max_plaintext
-        for start in range(0, len(data), size):
-            sealed = self._context.wrap(data[start : start + size], encrypt=encrypt)
-            yield self._framing.sealed_header(len(sealed)) + sealed
+        if 0 < len(data) <= size:  # the shortest way for what is nearly every message
+            return (self._frame(data),)
+        return (self._frame(data[start : start + size]) for start in range(0, len(data), size))
+
+    def _frame(self, data: memoryview) -> bytes:
+        sealed = self._context.wrap(data, encrypt=self._encrypted)
+        return self._framing.sealed_header(len(sealed)) + sealed
 
     def feed(self, octets: bytes) -> None:
         if octets:
@@ -74,19 +77,20 @@ class Frames:
     def next_data(self) -> bytes | None:
         while True:
             event = self._framing.next_event()
-            if event is None:
+            if isinstance(event, SealedFrame):
+                data, encrypted = self._context.unwrap(event.data)
+                if not encrypted and self._encrypted:
+                    raise NotEncrypted("the peer sent data in clear although encryption was agreed")
+                if data:  # .NET skips a frame whose plaintext is empty
+                    return data
+            elif event is None:
                 return None
-            if isinstance(event, EndOfInput):
+            elif isinstance(event, EndOfInput):
                 return b""
-            if isinstance(event, RawData):
+            elif isinstance(event, RawData):
                 return bytes(event.data)
-            if not isinstance(event, SealedFrame):
+            else:
                 raise FramingError("a handshake frame came among the data")
-            data, encrypted = self._context.unwrap(event.data)
-            if not encrypted and self._protection is Protection.ENCRYPT_AND_SIGN:
-                raise NotEncrypted("the peer sent data in clear although encryption was agreed")
-            if data:  # .NET skips a frame whose plaintext is empty
-                return data
 
     def farewell(self) -> bytes:
         return b""

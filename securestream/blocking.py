@@ -213,6 +213,8 @@ class SecureSocket:
                 data = self._next()
                 if data is None:
                     self._channel.feed(self._socket.recv(READ_SIZE))
+                elif 0 < len(data) <= size:
+                    return data
                 else:
                     self._ready, self._ended = memoryview(data), not data
             taken, self._ready = bytes(self._ready[:size]), self._ready[size:]

@@ -97,12 +97,13 @@ class NnsFraming(BufferedFraming):
 
     def _data(self) -> SealedFrame | None:
         buffer = self._buffer
-        if len(buffer) < _SIZE:
+        there = len(buffer)
+        if there < _SIZE:
             return None
         size = int.from_bytes(buffer.peek(_SIZE), "little")
         if not 1 <= size <= MAX_SEALED:
             raise FramingError(f"a data frame of {size} octets: 1 to {MAX_SEALED} are allowed")
-        if len(buffer) < _SIZE + size:
+        if there < _SIZE + size:
             return None
         return SealedFrame(buffer.take(size, _SIZE))
 
