@@ -54,7 +54,7 @@ class Window(NamedTuple):
             shift = count - self.highest
             used = self.used << shift if shift < WINDOW else 0
             return Window(count, (used | 1) & ((1 << WINDOW) - 1))
-        bit = 1 << (self.highest - count)
-        if self.highest - count >= WINDOW or self.used & bit:
+        behind = self.highest - count
+        if behind >= WINDOW or self.used >> behind & 1:
             return None
-        return Window(self.highest, self.used | bit)
+        return Window(self.highest, self.used | 1 << behind)

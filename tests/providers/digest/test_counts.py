@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -79,6 +80,17 @@ def test_the_largest_count_is_one() -> None:
     assert window.use(LARGEST) is None
     assert window.use(1) is None
     assert window.use(LARGEST - 1) is not None
+
+
+def test_the_distance_between_two_counts_costs_no_memory() -> None:
+    window = Window().use(LARGEST)
+    assert window is not None
+    tracemalloc.start()
+    try:
+        assert window.use(1) is None
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 # --- stores
