@@ -31,6 +31,10 @@ pytestmark = pytest.mark.anyio
 
 SEED = int(os.environ.get("SECURESTREAM_SEED", "0")) or random.SystemRandom().getrandbits(32)
 ROUNDS = 120
+AT_ONCE = 24
+"""Connections: who waits for octets that never come keeps nobody else from being heard."""
+ROOM: dict[str, Any] = {"max_handshakes": 64, "max_handshakes_per_source": 32}
+"""Enough for them, and for those that a server has not seen the end of."""
 CA = authority("damage")
 LEAF = CA.leaf(["localhost"])
 ENDS = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
@@ -69,7 +73,7 @@ async def _in_pieces(rng: random.Random, wire: ByteStream, octets: bytes) -> Non
 async def _many(port: int, play: Callable[[random.Random, ByteStream], Awaitable[None]]) -> None:
     """Play so many connections, some at once; none of them hangs."""
     rng = random.Random(SEED)
-    limiter = anyio.CapacityLimiter(8)
+    limiter = anyio.CapacityLimiter(AT_ONCE)
 
     async def one(seed: int) -> None:
         async with limiter, await dial(port) as wire:
@@ -114,7 +118,7 @@ async def test_damaged_ntlm_handshakes_and_frames_end_their_connection_alone() -
             return
         await _in_pieces(rng, wire, damaged(rng, b"\x14\0\0\0\1\0\0\0" + bytes(40)))
 
-    limits = {"max_handshakes": 64, "max_handshakes_per_source": 32, "handshake_timeout": 1, "attempts": 3}
+    limits = ROOM | {"handshake_timeout": 1, "attempts": 3}
     async with serving(credential=Accounts.memory(alice=PASSWORD), **limits) as listener:
         await _many(listener.port, play)
         _only_the_family(listener)
@@ -141,7 +145,7 @@ async def test_damaged_negotiations_end_their_connection_alone() -> None:
                 return
         await _in_pieces(rng, wire, damaged(rng, b"\x14\0\0\0\1\0\0\0" + bytes(40)))
 
-    limits = {"max_handshakes": 64, "max_handshakes_per_source": 32, "handshake_timeout": 1, "attempts": 3}
+    limits = ROOM | {"handshake_timeout": 1, "attempts": 3}
     package = Negotiate(Ntlm())
     async with serving(package=package, credential=Accounts.memory(alice=PASSWORD), **limits) as listener:
         await _many(listener.port, play)
@@ -175,7 +179,7 @@ async def test_damaged_tls_handshakes_and_records_end_their_connection_alone(eng
                     incoming.write(await wire.receive())
 
     package = Schannel(engine=engine, client_certificates="optional", trust=CA.pem)  # type: ignore[arg-type]  # one of the names
-    async with serving(package=package, credential=LEAF.credential, handshake_timeout=2) as listener:
+    async with serving(package=package, credential=LEAF.credential, handshake_timeout=2, **ROOM) as listener:
         await _many(listener.port, play)
         _only_the_family(listener)
         await _still_serves(listener, package=Schannel(trust=CA.pem), target="localhost")
