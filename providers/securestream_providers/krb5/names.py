@@ -8,7 +8,7 @@ from securestream.errors import UsageError
 from securestream_providers.krb5.messages import PrincipalName
 from securestream_providers.krb5.numbers import NameType
 
-_ESCAPES = {"\\": "\\\\", "/": "\\/", "@": "\\@", "\n": "\\n", "\t": "\\t", "\b": "\\b", "\0": "\\0"}
+_ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\/", "@": "\\@", "\n": "\\n", "\t": "\\t", "\b": "\\b", "\0": "\\0"})
 _UNESCAPES = {"n": "\n", "t": "\t", "b": "\b", "0": "\0"}
 
 
@@ -37,8 +37,12 @@ class KerberosName:
         return hash((self.realm, self.components))
 
     def __str__(self) -> str:
-        name = "/".join(_escape(part) for part in self.components)
-        return f"{name}@{_escape(self.realm)}" if self.realm else name
+        return f"{self.text}@{self.realm.translate(_ESCAPES)}" if self.realm else self.text
+
+    @property
+    def text(self) -> str:
+        """The name's text without the realm, with escapes."""
+        return "/".join([part.translate(_ESCAPES) for part in self.components])
 
     @property
     def principal_name(self) -> PrincipalName:
@@ -104,10 +108,6 @@ def _usual_type(parts: list[str]) -> NameType:
     if len(parts) == 2:
         return NameType.SRV_INST if parts[0] == "krbtgt" else NameType.SRV_HST
     return NameType.PRINCIPAL
-
-
-def _escape(part: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in part)
 
 
 def tgs_name(realm: str, issuer: str | None = None) -> KerberosName:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Final
 
 from securestream.errors import InvalidToken
@@ -78,8 +77,7 @@ def _text(client: KerberosName) -> str:
     The ``@`` of an enterprise name stands as it is, as in every user principal name: with no realm behind it, it can be
     nothing but the component's own.
     """
-    escaped = str(replace(client, realm=""))
-    return escaped.replace("\\@", "@") if client.name_type == KerberosNameType.ENTERPRISE else escaped
+    return client.text.replace("\\@", "@") if client.name_type == KerberosNameType.ENTERPRISE else client.text
 
 
 def _name_type(client: KerberosName) -> NameType:

@@ -31,7 +31,7 @@ from securestream_providers.negotiate.messages import (
     read_response,
     unframe,
 )
-from securestream_providers.negotiate.policy import FALLBACK, NtlmUse, Policy, unusable_reason, with_integrity
+from securestream_providers.negotiate.policy import FALLBACK, Policy, unusable_reason, with_integrity
 from securestream_providers.negotiate.protection import ListProtection, mic_of
 
 _SENT: Final = Step()
@@ -81,14 +81,13 @@ def _initiate(asked: _Asked) -> Handshake:
     if policy.server_first:
         # a NegTokenInit2, which without hints has the other form; all it says is a hint, which anybody can forge
         unframe((yield from Exchange()))
-    use = policy.ntlm_use(credential)
     failures: dict[Mechanism, HandshakeError | None] = {}
     for mechanism in policy.candidates:
         if reason := unusable_reason(mechanism, credential, Role.INITIATOR):
             failures[mechanism] = None
             asked.journal.passed_over(mechanism, reason)
             continue
-        if mechanism.is_ntlm and (objection := policy.objection(use, failures)):
+        if mechanism.is_ntlm and (objection := policy.objection(credential, failures)):
             asked.journal.passed_over(mechanism, objection)
             continue
         with asked.begin(mechanism) as inner:
@@ -101,7 +100,7 @@ def _initiate(asked: _Asked) -> Handshake:
                 failures[mechanism] = failure
                 asked.journal.passed_over(mechanism, str(failure), failure)
                 continue
-            offered = (mechanism, *_further(asked, mechanism, use, failures))
+            offered = (mechanism, *_further(asked, mechanism, failures))
             try:
                 return (yield from _Negotiation(asked, offered).run(inner, step))
             except PeerRefused as refusal:
@@ -112,9 +111,7 @@ def _initiate(asked: _Asked) -> Handshake:
     raise asked.journal.nothing_left()
 
 
-def _further(
-    asked: _Asked, first: Mechanism, use: NtlmUse, failures: dict[Mechanism, HandshakeError | None]
-) -> list[Mechanism]:
+def _further(asked: _Asked, first: Mechanism, failures: dict[Mechanism, HandshakeError | None]) -> list[Mechanism]:
     """What is offered behind the first mechanism."""
     candidates = asked.policy.candidates
     found: list[Mechanism] = []
@@ -122,7 +119,7 @@ def _further(
     for mechanism in candidates[candidates.index(first) + 1 :]:
         if reason := unusable_reason(mechanism, asked.credential, Role.INITIATOR):
             asked.journal.passed_over(mechanism, reason)
-        elif mechanism.is_ntlm and (objection := asked.policy.objection(use, failures)):
+        elif mechanism.is_ntlm and (objection := asked.policy.objection(asked.credential, failures)):
             asked.journal.passed_over(mechanism, objection)
         else:
             asked.journal.available(mechanism)
@@ -244,13 +241,13 @@ class _Negotiation:
             raise protection.missing()
         elif message.neg_state not in (NegState.ACCEPT_COMPLETED, None):  # a state left out says nothing (4.2.2)
             raise InvalidToken("the acceptor does not call the negotiation complete, and nothing more is due to it")
-        return self._established(outcome, protection, protection.make(), message)
+        # who calls the negotiation complete with a MIC that nobody asked for awaits none, and counts none of ours
+        mic = None if message.neg_state is NegState.ACCEPT_COMPLETED else protection.make()
+        return self._established(outcome, protection, mic)
 
-    def _established(
-        self, outcome: Established, protection: ListProtection, mic: bytes | None, message: NegTokenResp
-    ) -> Established:
+    def _established(self, outcome: Established, protection: ListProtection, mic: bytes | None) -> Established:
         token = None
-        if mic is not None and message.neg_state is not NegState.ACCEPT_COMPLETED:
+        if mic is not None:
             token = NegTokenResp(NegState.ACCEPT_COMPLETED, mech_list_mic=mic).encode()
         protected = protection.verified or self._chosen.is_negoex
         report = self._asked.journal.report(protected=protected, inner=outcome.negotiation)

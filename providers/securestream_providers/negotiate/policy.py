@@ -83,11 +83,11 @@ class Policy:
         """Whether an acceptor may choose `mechanism`."""
         return not (mechanism.is_ntlm and self.ntlm == "never")
 
-    def objection(self, use: NtlmUse, failures: dict[Mechanism, HandshakeError | None]) -> str:
+    def objection(self, credential: Credential | None, failures: dict[Mechanism, HandshakeError | None]) -> str:
         """Why NTLM may not be offered by an initiator; empty where it may.
 
         Args:
-            use: the policy.
+            credential: as whom.
             failures: the mechanisms that were passed over, with the error; `None` where the credential is not for them.
         """
         if self.ntlm != "always" and self._stands_behind_negoex(failures):
@@ -95,6 +95,7 @@ class Policy:
                 "nothing proves which schemes of NEGOEX arrived where an acceptor goes on as if it had none of them; "
                 'ntlm="always" would let it'
             )
+        use = self.ntlm_use(credential)
         if use == "always":
             return ""
         if use == "never":
