@@ -18,7 +18,7 @@ from securestream.errors import (
 from securestream.machine import owed_token
 from securestream.negotiation import Verdict
 from securestream.options import Options, Role
-from securestream.provider import Exchange, Handshake, TargetName
+from securestream.provider import Exchange, Handshake, SecurityContext, TargetName
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.negotiate.messages import (
     HINTS,
@@ -148,10 +148,13 @@ def test_no_mic_is_sent_to_who_is_complete_with_one() -> None:
     toy = Toy(legs=2)
     machine = initiator(Negotiate(toy))
     machine.step()
-    mic = toy.context(Role.ACCEPTOR).sign(types(FIRST))
-    end = machine.step(resp(NegState.ACCEPT_COMPLETED, FIRST, toy.token(2), mic))
+    acceptor = toy.context(Role.ACCEPTOR)
+    end = machine.step(resp(NegState.ACCEPT_COMPLETED, FIRST, toy.token(2), acceptor.sign(types(FIRST))))
     assert end.established is not None
     assert end.token is None
+    context = end.established.result
+    assert isinstance(context, SecurityContext)
+    assert acceptor.unwrap(context.wrap(b"data")).data == b"data", "a MIC that was not sent counts as no message"
 
 
 def test_another_choice_begins_anew() -> None:
