@@ -170,7 +170,7 @@ class SecureTransport(httpx.AsyncBaseTransport):
             machine = client.begin(asked, reply, bound(self._options, link.certificate), keeps_connection=True)
             if machine is None:
                 return response, None
-            await _drain(response)
+            await _drain(response, link)
             if not link.is_available:  # the server closes after its challenge: the handshake begins on another one
                 machine.close()
                 await link.aclose()
@@ -193,7 +193,7 @@ class SecureTransport(httpx.AsyncBaseTransport):
         step = await respond(machine, None, self._services, answers=_ANSWERS)
         while isinstance(step.need, SendRequest):
             if response is not None:
-                await _drain(response)
+                await _drain(response, link)
                 if step.need.same_connection and not link.is_available:
                     raise PeerGone("the server closed the connection in the middle of the handshake: try again")
             name = b"Proxy-Authorization" if client.is_proxy else b"Authorization"
@@ -377,14 +377,20 @@ async def _reply(response: httpcore.Response, client: HttpClient) -> HttpReply:
         raise InvalidToken(f"the challenges of the server are malformed: {error}") from error
 
 
-async def _drain(response: httpcore.Response) -> None:
+async def _drain(response: httpcore.Response, link: _Link) -> None:
     """Read a response that asks for authentication to its end, within bounds, so that its connection can go on."""
     if "_content" not in vars(response):
         size = 0
-        async for part in response.aiter_stream():
-            size += len(part)
-            if size > DRAINED:
-                raise LimitExceeded(f"the server's challenge has more than {DRAINED} octets of content")
+        try:
+            async for part in response.aiter_stream():
+                size += len(part)
+                if size > DRAINED:  # the iterator goes on to its end, which comes now: trio wants to see it
+                    await link.aclose()
+        except httpcore.NetworkError:
+            if size <= DRAINED:
+                raise
+        if size > DRAINED:
+            raise LimitExceeded(f"the server's challenge has more than {DRAINED} octets of content")
     await response.aclose()
 
 

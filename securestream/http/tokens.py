@@ -7,6 +7,7 @@ last token, which comes with its final response, was verified; a second leg need
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from securestream.credentials import Credential
 from securestream.errors import HandshakeError, InvalidToken, NoCredentials, PeerRefused, Unsupported
@@ -91,7 +92,7 @@ class TokenScheme:
                 token = self._token_of(reply)
                 if step.established is not None:
                     self._check_end(reply, token)
-                    return step.established
+                    return replace(step.established, token=None)  # it was sent
                 if token is None:
                     raise self._unproved(reply)
                 step = yield from inner.step(token)

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,12 +47,12 @@ class WhoAmI:
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None, None, None]:
         yield  # signals belong to the tests' own thread
 
 
 @contextlib.contextmanager
-def serving(app: Any, *, tls: Pair | None = None, knows_connections: bool = True) -> Iterator[str]:
+def serving(app: Any, *, tls: Pair | None = None, knows_connections: bool = True) -> Generator[str, None, None]:
     """The origin of a server of `app` on a free port of this host."""
     with TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
         extra: dict[str, Any] = {}
@@ -88,4 +88,4 @@ def trusting() -> ssl.SSLContext:
     return ssl.create_default_context(cadata=AUTHORITY.pem.decode("ascii"))
 
 
-__all__ = ["AUTHORITY", "ESTABLISHED", "LOCALHOST", "Message", "Application", "WhoAmI", "serving", "trusting"]
+__all__ = ["AUTHORITY", "ESTABLISHED", "LOCALHOST", "Application", "Message", "WhoAmI", "serving", "trusting"]

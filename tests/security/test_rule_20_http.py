@@ -1,0 +1,293 @@
+"""Rule 20, HTTP: answers go to one origin, on one connection, and the server's last token is verified.
+
+The servers here are hand-made: a list of responses on a socket, which also keeps what came. Each attack is one that an
+honest server of ours would not make.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import httpx
+import pytest
+
+from securestream.credentials import Accounts, Credential
+from securestream.errors import HandshakeError, InvalidToken, PeerGone, SecureStreamError
+from securestream.http.fields import encode_token
+from securestream.http.httpx_auth import SecureAuth
+from securestream.http.httpx_transport import SecureTransport
+from securestream.http.performing import authenticate_blocking
+from securestream.http.schemes import HttpRequest, Origin
+from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
+from securestream.http.tokens import TokenScheme
+from securestream.machine import HandshakeMachine
+from securestream_providers.ntlm import Ntlm
+from tests.core.handshakes import ALICE, SHARED_KEY
+from tests.core.http.conversations import OneLeg, http
+from tests.core.http.peers import BOB
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Script:
+    """A server that answers the n-th request of all its connections with the n-th of its responses, then closes."""
+
+    responses: Sequence[str]
+    port: int = 0
+    heads: list[str] = field(default_factory=list[str])
+    connections: int = 0
+
+    @property
+    def origin(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def credentials(self) -> list[str]:
+        """What came in Authorization fields."""
+        lines = [line for head in self.heads for line in head.split("\r\n")]
+        return [line for line in lines if line.lower().startswith(("authorization:", "proxy-authorization:"))]
+
+
+def _response(status: int, *fields: str) -> str:
+    return "\r\n".join([f"HTTP/1.1 {status} X", "Content-Length: 0", *fields, "", ""])
+
+
+def _serve(listener: socket.socket, script: Script) -> None:
+    left = list(script.responses)
+    while left:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        script.connections += 1
+        with connection:
+            received = b""
+            while left:
+                while b"\r\n\r\n" not in received:
+                    octets = connection.recv(65536)
+                    if not octets:
+                        break
+                    received += octets
+                head, found, received = received.partition(b"\r\n\r\n")
+                if not found:
+                    break
+                script.heads.append(head.decode("latin-1"))
+                response = left.pop(0)
+                connection.sendall(response.encode("latin-1"))
+                if "Connection: close" in response:
+                    break
+
+
+@contextmanager
+def scripted(*responses: str) -> Generator[Script, None, None]:
+    script = Script(list(responses))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        script.port = listener.getsockname()[1]
+        thread = threading.Thread(target=_serve, args=(listener, script), daemon=True)
+        thread.start()
+        try:
+            yield script
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+
+
+def _one() -> TokenScheme:
+    return TokenScheme("One", OneLeg())
+
+
+PROOF = "WWW-Authenticate: " + encode_token("One", b"proof")
+ASKS = "WWW-Authenticate: One"
+
+
+def _clients(origin: str, how: str) -> httpx.AsyncClient:
+    if how == "auth":
+        return httpx.AsyncClient(auth=SecureAuth(origin, _one()))
+    return httpx.AsyncClient(transport=SecureTransport(origin, _one()))
+
+
+both = pytest.mark.parametrize("how", ["auth", "transport"])
+
+
+@both
+async def test_another_origin_gets_nothing(how: str) -> None:
+    with scripted(_response(401, ASKS)) as other:
+        async with _clients("http://files.example", how) as client:
+            assert (await client.get(other.origin)).status_code == 401
+    assert other.credentials == []
+
+
+@both
+async def test_another_name_scheme_or_port_is_another_origin(how: str) -> None:
+    with scripted(_response(401, ASKS), _response(401, ASKS)) as other:
+        for origin in (f"http://127.0.0.1:{other.port}", f"https://localhost:{other.port}"):
+            async with _clients(origin, how) as client:
+                assert (await client.get(other.origin)).status_code == 401
+    assert other.credentials == []
+
+
+@both
+async def test_a_redirect_to_another_origin_gets_nothing(how: str) -> None:
+    """Neither before nor after this end has answered the origin that it was made for."""
+    with scripted(_response(401, ASKS)) as other, scripted(_response(302, f"Location: {other.origin}/")) as first:
+        async with _clients(first.origin, how) as client:
+            assert (await client.get(first.origin, follow_redirects=True)).status_code == 401
+    assert other.credentials == []
+    with scripted(_response(401, ASKS)) as other:
+        redirect = _response(302, f"Location: {other.origin}/", PROOF)
+        with scripted(_response(401, ASKS), redirect) as first:
+            async with _clients(first.origin, how) as client:
+                assert (await client.get(first.origin, follow_redirects=True)).status_code == 401
+        assert len(first.credentials) == 1
+    assert len(other.heads) == 1
+    assert other.credentials == []
+
+
+async def test_a_redirect_to_the_same_host_under_another_scheme_gets_nothing() -> None:
+    """httpx keeps credentials on the way from http to https on one host: ours are not there to be kept."""
+    auth = SecureAuth("http://files.example", _one())
+    seen: list[tuple[str, bool]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent = any(name.lower() == b"authorization" for name, _ in request.headers.raw)
+        seen.append((request.url.scheme, sent))
+        if request.url.scheme == "https":
+            return httpx.Response(200)
+        if not sent:
+            return httpx.Response(401, headers={"WWW-Authenticate": "One"})
+        proof = {"WWW-Authenticate": encode_token("One", b"proof"), "Location": "https://files.example/"}
+        return httpx.Response(302, headers=proof)
+
+    async with httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(answer), follow_redirects=True) as client:
+        assert (await client.get("http://files.example")).status_code == 200
+    assert seen == [("http", False), ("http", True), ("https", False)]
+
+
+async def test_another_origin_cannot_redirect_here_to_be_answered() -> None:
+    auth = SecureAuth("http://files.example", _one())
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert not any(name.lower() == b"authorization" for name, _ in request.headers.raw)
+        seen.append(request.url.host)
+        if request.url.host == "files.example" and len(seen) != 1:
+            return httpx.Response(401, headers={"WWW-Authenticate": "One"})
+        target = "http://files.example/transfer" if request.url.host == "evil.example" else "http://evil.example/"
+        return httpx.Response(302, headers={"Location": target})
+
+    async with httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(answer), follow_redirects=True) as client:
+        for start in ("http://files.example", "http://evil.example"):
+            assert (await client.get(start)).status_code == 401
+            seen[:] = ["evil.example"]
+
+
+@both
+@pytest.mark.parametrize(
+    "fields", [(), (ASKS,), ("WWW-Authenticate: " + encode_token("One", b"prouf"),), (PROOF, PROOF)]
+)
+@pytest.mark.parametrize("status", [200, 204, 302, 404, 500])
+async def test_whatever_the_status_the_last_token_is_verified(how: str, fields: tuple[str, ...], status: int) -> None:
+    with scripted(_response(401, ASKS), _response(status, *fields)) as server:
+        async with _clients(server.origin, how) as client:
+            with pytest.raises(InvalidToken):
+                await client.get(server.origin)
+
+
+@both
+async def test_what_is_proved_is_taken_whatever_the_status(how: str) -> None:
+    for status in (200, 404, 500):
+        with scripted(_response(401, ASKS), _response(status, PROOF)) as server:
+            async with _clients(server.origin, how) as client:
+                assert (await client.get(server.origin)).status_code == status
+
+
+def _ntlm(origin: str, who: Credential = BOB) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=SecureTransport(origin, TokenScheme("NTLM", Ntlm(), who)))
+
+
+def _challenge() -> str:
+    """What a server of NTLM answers to a first token, whoever sent it."""
+    client = HandshakeMachine(Ntlm().initiate(BOB, None, http()))
+    server = HandshakeMachine(Ntlm().accept(Accounts.memory(), http()))
+    token = server.step(client.step().token).token
+    assert token is not None
+    return "WWW-Authenticate: " + encode_token("NTLM", token)
+
+
+async def test_a_second_leg_never_leaves_by_another_connection() -> None:
+    """The server closes after its challenge: what answers it must not reach whoever takes the next connection."""
+    closing = _response(401, _challenge(), "Connection: close")
+    with scripted(_response(401, "WWW-Authenticate: NTLM"), closing, _response(200)) as server:
+        async with _ntlm(server.origin) as client:
+            with pytest.raises(PeerGone, match="in the middle"):
+                await client.get(server.origin)
+    assert len(server.credentials) == 1
+    assert server.connections == 1
+
+
+async def test_a_first_leg_may_begin_on_another_connection() -> None:
+    closing = _response(401, "WWW-Authenticate: NTLM", "Connection: close")
+    with scripted(closing, _response(401, _challenge()), _response(200)) as server:
+        async with _ntlm(server.origin) as client:
+            assert (await client.get(server.origin)).status_code == 200
+    assert server.connections == 2
+    assert len(server.credentials) == 2
+
+
+def test_a_second_leg_is_accepted_from_its_own_connection_alone() -> None:
+    """A handshake's next leg on a connection that did not begin it is none, whoever sends it."""
+    server = HttpServer(TokenScheme("Three", SHARED_KEY, ALICE, needs_connection=True))
+    origin = Origin("http", "files.example", 80)
+
+    def ask(token: bytes, connection: HttpConnection | None) -> Admitted | Refused:
+        request = HttpRequest.received("GET", "/", origin, [encode_token("Three", token)])
+        return authenticate_blocking(server, request, http(), connection)
+
+    mine, other = HttpConnection(), HttpConnection()
+    client = HandshakeMachine(SHARED_KEY.initiate(ALICE, None, http()))
+    begun = ask(client.step().token or b"", mine)
+    assert isinstance(begun, Refused)
+    assert begun.continues
+    answer = client.step(_token(begun))
+    while answer.need is not None:
+        answer = client.step()
+    assert answer.token is not None
+    for connection in (other, None):
+        assert isinstance(ask(answer.token, connection), Refused)
+        assert connection is None or connection.peer is None
+    assert isinstance(ask(answer.token, mine), Admitted)
+    assert isinstance(ask(answer.token, mine), Refused)  # and once
+
+
+def _token(refused: Refused) -> bytes:
+    from securestream.http.fields import parse_challenges
+
+    token = parse_challenges(refused.fields[0].value)[0].token
+    assert token is not None
+    return token
+
+
+@both
+async def test_every_cut_response_fails_closed(how: str) -> None:
+    whole = _response(200, PROOF)
+    for cut in range(0, len(whole), 9):
+        with scripted(_response(401, ASKS), whole[:cut] + ("" if cut else "Connection: close")) as server:
+            async with _clients(server.origin, how) as client:
+                with pytest.raises((httpx.TransportError, SecureStreamError)), anyio.fail_after(5):
+                    await client.get(server.origin, timeout=0.2)
+
+
+async def test_a_challenge_of_any_size_is_bounded() -> None:
+    """Before authentication: no more of a 401 is read than its bound."""
+    endless = "HTTP/1.1 401 X\r\nWWW-Authenticate: One\r\nContent-Length: 3000000\r\n\r\n" + "x" * 3_000_000
+    with scripted(endless) as server:
+        async with _clients(server.origin, "transport") as client:
+            with pytest.raises(HandshakeError, match="octets"):
+                await client.get(server.origin)
+    assert server.credentials == []
