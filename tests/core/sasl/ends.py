@@ -19,7 +19,7 @@ from securestream.sasl import Answer, SaslClient, SaslLayer, SaslMechanism, Sasl
 from tests.providers.kerberos.ends import TARGET, Realm, new_services
 from tests.providers.kerberos.ends import package as kerberos
 
-__all__ = ["TARGET", "Realm", "kerberos"]
+__all__ = ["TARGET", "Protection", "Realm", "kerberos", "new_services"]
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PASSWORD = "correct horse"
