@@ -19,6 +19,7 @@ from securestream.errors import (
     HandshakeTimeout,
     LimitExceeded,
     LogonDenied,
+    NoCommonMechanism,
     PeerGone,
     PeerRefused,
     UsageError,
@@ -245,9 +246,11 @@ def _attempts(role: Role, settings: Settings) -> list[tuple[bool, Credential | N
 
 
 def _may_retry(role: Role, error: Exception) -> bool:
-    """A client tries its next credential when the server refused the last, or a KDC the password; a server waits for
-    whatever comes next.
+    """A client tries its next credential when the server refused the last, or a KDC the user or the password, also
+    where a negotiation then had nothing left; a server waits for whatever comes next.
     """
+    if isinstance(error, NoCommonMechanism) and isinstance(error.__cause__, LogonDenied):
+        return True
     return role is Role.ACCEPTOR or isinstance(error, PeerRefused | LogonDenied)
 
 

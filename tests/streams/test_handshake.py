@@ -13,6 +13,7 @@ from securestream.errors import (
     FramingError,
     HandshakeTimeout,
     LogonDenied,
+    NoCommonMechanism,
     PeerGone,
     PeerRefused,
     QualityNotMet,
@@ -116,7 +117,8 @@ async def test_further_credentials_are_tried_over_the_same_connection() -> None:
         assert await receive_exactly(other, 10) == b"in the end"
 
 
-async def test_a_further_credential_is_tried_when_the_authority_refused_the_one_before() -> None:
+@pytest.mark.parametrize("negotiated", [False, True])
+async def test_a_further_credential_is_tried_when_the_authority_refused_the_one_before(*, negotiated: bool) -> None:
     """As where a KDC refuses a password, of which the server never learns but by the error frame."""
 
     class Judged(Toy):
@@ -124,7 +126,7 @@ async def test_a_further_credential_is_tried_when_the_authority_refused_the_one_
 
         def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
             if credential is MALLORY:
-                return _denied()
+                return _denied(negotiated=negotiated)
             return super().initiate(credential, target, options)
 
     client, server = await tcp_pair()
@@ -137,9 +139,12 @@ async def test_a_further_credential_is_tried_when_the_authority_refused_the_one_
         assert await receive_exactly(other, 10) == b"in the end"
 
 
-def _denied() -> Handshake:
+def _denied(*, negotiated: bool) -> Handshake:
     yield from Compute(lambda: None)
-    raise LogonDenied("the authority knows no such password")
+    denied = LogonDenied("the authority knows no such user, or no such password")
+    if negotiated:
+        raise NoCommonMechanism("nothing is left") from denied
+    raise denied
 
 
 async def test_attempts_are_counted() -> None:
