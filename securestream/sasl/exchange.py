@@ -20,6 +20,7 @@ Where a profile has no initial responses, the first one is the answer to the ser
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 from securestream.carrier import Admit, check_quality
 from securestream.credentials import Credential
@@ -202,17 +203,20 @@ class SaslClient(_End):
         self._complete = True
         return None
 
-    def refused(self, message: str = "") -> PeerRefused:
-        """The server refused: the error to raise, unless the mechanism raises what it makes of it.
+    def refused(self, message: str = "") -> NoReturn:
+        """The server refused: end the exchange, and raise that, or what the mechanism makes of it.
 
         Args:
             message: what the profile told, without secrets.
+
+        Raises:
+            PeerRefused: always, unless the mechanism raises another error: a negotiation tells what it had considered.
         """
         error = PeerRefused(f"the server refused the logon by {self.name}{f': {message}' if message else ''}")
         if self._machine.state in (State.EXCHANGING, State.NEEDING):
             self._machine.fail(error)
         self.close()
-        return error
+        raise error
 
 
 @dataclass(frozen=True, repr=False)
