@@ -76,7 +76,7 @@ def test_a_leak_or_an_alteration_that_passes_is_found(installed: None, sabotage:
     assert "FAILED" in done.stdout
 
 
-def test_a_package_without_a_scenario_is_named_and_nothing_run_is_no_success(installed: None) -> None:
+def test_a_package_without_a_scene_is_named_and_nothing_run_is_no_success(installed: None) -> None:
     done = demo("--package", "somebody-elses")
     assert done.returncode == 1
     assert "somebody-elses: not demonstrated" in done.stdout

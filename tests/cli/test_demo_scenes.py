@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from securestream.cli.demo import __main__ as demo
-from securestream.cli.demo import scenarios
+from securestream.cli.demo import scenes
 from securestream.cli.demo.legs import TAIL, TCP, UDP, Leg, Message
 from securestream.cli.demo.processes import Outcome
-from securestream.cli.demo.scenarios import ENTRY_POINTS, Maker, Scene, scenarios_of
+from securestream.cli.demo.scenes import ENTRY_POINTS, Maker, Scene, scenes_of
 from securestream.cli.demo.wire import CLIENT, SEALED, SERVER, TOKEN, Unit
 from tests.cli.fake import FakePackage
 
@@ -32,13 +32,17 @@ def test_scenes_of_providers_are_found_by_their_package_s_name(monkeypatch: pyte
     def found(*, group: str) -> list[EntryPoint]:
         return [point] if group == ENTRY_POINTS else []
 
-    monkeypatch.setattr(scenarios, "entry_points", found)
-    (maker,) = scenarios_of("ELSEWHERE")
+    monkeypatch.setattr(scenes, "entry_points", found)
+    (maker,) = scenes_of("ELSEWHERE")
     with maker(tmp_path) as scene:
         assert scene.title == "elsewhere"
-    assert scenarios_of("nowhere") == ()
-    with scenarios_of("Schannel")[0](tmp_path) as own:
+    assert scenes_of("nowhere") == ()
+
+
+def test_each_installed_package_brings_its_own(installed: None, tmp_path: Path) -> None:
+    with scenes_of("Schannel")[0](tmp_path) as own:
         assert own.secrets() == {}
+    assert all(scenes_of(package) for package in ("kerberos", "negotiate", "ntlm"))
 
 
 def test_a_scene_hides_its_password_and_what_else_it_names() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from securestream.cli.demo.legs import TAIL, Leg, Message, MessageFlip
 from securestream.cli.demo.processes import Broken, Ends, Outcome
-from securestream.cli.demo.scenarios import Scene, scenarios_of
+from securestream.cli.demo.scenes import Scene, scenes_of
 from securestream.cli.demo.show import hexdump, leaks
 from securestream.cli.demo.wire import CLIENT, SERVER, TOKEN, Flip, Unit, find_data, find_tokens
 from securestream.cli.tokens import describe_records, describe_token
@@ -272,12 +272,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     problems: list[str] = []
     played = altered = 0
     for name in asked.package or _in_order(registry):
-        scenarios = scenarios_of(name)
-        if not scenarios:
-            print(f"\n== {name}: not demonstrated, since this program has no scenario for it")
+        makers = scenes_of(name)
+        if not makers:
+            print(f"\n== {name}: not demonstrated, since no scene of it is installed")
             continue
         for backend in asked.backend or BACKENDS:
-            for number, make in enumerate(scenarios, 1):
+            for number, make in enumerate(makers, 1):
                 if asked.scene and number not in asked.scene:
                     continue
                 played += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from securestream.cli.demo.legs import TCP, UDP, Leg
 from securestream.cli.demo.processes import Talker
-from securestream.cli.demo.scenarios import Maker, Scene
+from securestream.cli.demo.scenes import Maker, Scene
 from securestream_providers.kerberos.cli import demo_kdc
 from securestream_providers.kerberos.cli.demo_kdc import SERVICE_KEYTAB, USER_KEYTAB
 from securestream_providers.kerberos.cli.show import describe_etype, describe_message

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from securestream.cli.demo.processes import Talker
-from securestream.cli.demo.scenarios import Maker, Scene, Target
+from securestream.cli.demo.scenes import Maker, Scene, Target
 from securestream.cli.demo.wire import CLIENT, SERVER, TOKEN, Flip, Unit
 from securestream.services.accounts_sqlite import SqliteAccounts
 from securestream.wire import der

@@ -1,20 +1,18 @@
 """What the demonstration runs for each package: accounts or certificates of this run, and the commands' arguments.
 
-A provider brings scenes of its own by an entry point in the group `ENTRY_POINTS`: it is named like the package, and its
+A provider brings its scenes by an entry point in the group `ENTRY_POINTS`: it is named like the package, and its
 value is a sequence of functions such as `Maker`.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeAlias
 
-from securestream.cli.demo.certificates import Authority
 from securestream.cli.demo.legs import Leg
 from securestream.cli.demo.wire import Flip, Unit
 from securestream.services.nt_hash import nt_hash
@@ -83,64 +81,14 @@ Maker: TypeAlias = Callable[[Path], AbstractContextManager[Scene]]
 """Makes a scene whose files lie in a private folder; what else it needs runs while it is entered."""
 
 
-def _ntlm(folder: Path) -> Scene:
-    from securestream.services.accounts_sqlite import SqliteAccounts
-
-    password = secrets.token_urlsafe(24)
-    store = folder / "accounts.db"
-    SqliteAccounts(store).add(r"CORP\alice", password)
-    return Scene(
-        title=r"CORP\alice, her account in a SQLite store",
-        serve=["--package", "ntlm", "--accounts", str(store), "--echo"],
-        connect=["--package", "ntlm", "--user", r"CORP\alice", "--target", "host/files.example"],
-        wire="nns",
-        peer=r"CORP\alice",
-        password=password,
-    )
-
-
-def _schannel(folder: Path) -> Scene:
-    authority = Authority(folder)
-    server = authority.issue("files.example", server=True)
-    client = authority.issue("alice.clients.example", server=False)
-    own = ["--package", "schannel", "--ca", str(authority.file)]
-    return Scene(
-        title="certificates at both ends",
-        serve=[*own, "--certificate", str(server.certificate), "--key", str(server.key), "--echo"],
-        connect=[
-            *own,
-            "--certificate",
-            str(client.certificate),
-            "--key",
-            str(client.key),
-            "--target",
-            "host/files.example",
-        ],
-        wire="tls",
-        peer=f"{authority.subject}\\alice.clients.example",
-    )
-
-
-def _alone(make: Callable[[Path], Scene]) -> Maker:
-    """The maker of a scene that needs nothing but its files."""
-    return lambda folder: nullcontext(make(folder))
-
-
-SCENARIOS: dict[str, tuple[Maker, ...]] = {"ntlm": (_alone(_ntlm),), "schannel": (_alone(_schannel),)}
-"""By package, in lower case."""
-
 ENTRY_POINTS = "securestream.demonstrations"
 """The entry point group in which providers bring scenes."""
 
 
-def scenarios_of(package: str) -> Sequence[Maker]:
+def scenes_of(package: str) -> Sequence[Maker]:
     """What makes the scenes of `package`; empty where nobody brings any."""
-    name = package.lower()
-    own = SCENARIOS.get(name)
-    if own is not None:
-        return own
     for point in entry_points(group=ENTRY_POINTS):
-        if point.name.lower() == name:
+        if point.name.lower() == package.lower():
             makers: Sequence[Maker] = point.load()
             return makers
     return ()

@@ -1,0 +1,1 @@
+"""What NTLM brings to the demonstration."""

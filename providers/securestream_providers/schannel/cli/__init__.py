@@ -1,0 +1,1 @@
+"""What Schannel brings to the demonstration."""
