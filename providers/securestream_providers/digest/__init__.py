@@ -6,6 +6,7 @@ from securestream_providers.digest.algorithms import Algorithm, Qop
 from securestream_providers.digest.client import DigestClient
 from securestream_providers.digest.context import DigestContext
 from securestream_providers.digest.counts import NonceCount
+from securestream_providers.digest.package import Digest
 from securestream_providers.digest.server import DigestServer
 
-__all__ = ["Algorithm", "DigestClient", "DigestContext", "DigestServer", "NonceCount", "Qop"]
+__all__ = ["Algorithm", "Digest", "DigestClient", "DigestContext", "DigestServer", "NonceCount", "Qop"]

@@ -1,0 +1,138 @@
+"""The package Digest: what configures it, its HTTP schemes, and SASL's DIGEST-MD5 where that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from securestream.credentials import Credential
+from securestream.errors import Unsupported
+from securestream.options import Options, Role
+from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
+from securestream.redaction import Secret
+from securestream_providers.digest.algorithms import CLIENT_ALGORITHMS, SERVER_ALGORITHMS, Algorithm, Qop
+from securestream_providers.digest.client import DigestClient, ServerProof
+from securestream_providers.digest.context import PACKAGE
+from securestream_providers.digest.describe import describe
+from securestream_providers.digest.server import LIFETIME, DigestServer
+
+INFO: Final = PackageInfo(
+    name=PACKAGE,
+    comment="Digest authentication for HTTP, and for SASL where it is named",
+    capabilities=Capability.INTEGRITY
+    | Capability.PRIVACY
+    | Capability.CONNECTION
+    | Capability.IMPERSONATION
+    | Capability.ACCEPT_WIN32_NAME
+    | Capability.ASCII_BUFFERS
+    | Capability.MUTUAL_AUTH,
+    max_token=4096,
+    rpc_id=21,  # RPC_C_AUTHN_DIGEST
+)
+
+_UNNAMED: Final = (
+    "outside HTTP, Digest is SASL's DIGEST-MD5, which is weak and historic: name it, Digest(sasl=DigestMd5()), "
+    "or use SCRAM-SHA-256"
+)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Digest: HTTP's of RFC 7616 through `http_client` and `http_server`; as a package, SASL's where it is named.
+
+    Args:
+        algorithms: what a client answers and a server offers, the preferred one first; `None` is SHA-256 and
+            SHA-512-256 for clients, SHA-256 for servers. MD5, which is broken, is for those who name it.
+        qops: what may be used, the preferred one first. ``Qop.AUTH_INT`` covers contents, which must be at hand.
+        userhash: whether names travel hashed where both ends allow it.
+        lifetime: how long a server's nonce is good.
+        key: 32 octets under which a server signs nonces; processes that serve one origin need the same.
+        server_proof: whether a client takes a response without the server's proof; see `DigestClient`.
+        sasl: the mechanism DIGEST-MD5, with its options, for `initiate` and `accept`.
+    """
+
+    algorithms: Sequence[Algorithm] | None = None
+    qops: Sequence[Qop] = (Qop.AUTH,)
+    userhash: bool = False
+    lifetime: timedelta = LIFETIME
+    key: Secret[bytes] | None = field(default=None, repr=False)
+    server_proof: ServerProof = "required"
+    sasl: SecurityPackage | None = None
+
+    @property
+    def info(self) -> PackageInfo:
+        """What the package is."""
+        return INFO
+
+    # --- HTTP
+
+    def http_client(self, credential: Credential) -> DigestClient:
+        """HTTP Digest as a client's scheme; one serves any number of requests.
+
+        Args:
+            credential: a `Password`.
+
+        Raises:
+            UsageError: it is none.
+        """
+        return DigestClient(
+            credential,
+            algorithms=CLIENT_ALGORITHMS if self.algorithms is None else self.algorithms,
+            qops=self.qops,
+            userhash=self.userhash,
+            server_proof=self.server_proof,
+        )
+
+    def http_server(self, credential: Credential, realm: str, *, domain: Sequence[str] = ()) -> DigestServer:
+        """HTTP Digest as a server's scheme; one serves any number of requests.
+
+        Args:
+            credential: `Accounts` whose store keeps verifiers of the realm.
+            realm: the realm.
+            domain: URIs or paths of the protection space; none for the whole origin.
+
+        Raises:
+            UsageError: the realm or the key cannot be one.
+        """
+        return DigestServer(
+            credential,
+            realm,
+            algorithms=SERVER_ALGORITHMS if self.algorithms is None else self.algorithms,
+            qops=self.qops,
+            userhash=self.userhash,
+            lifetime=self.lifetime,
+            key=self.key,
+            domain=domain,
+        )
+
+    # --- SASL
+
+    def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
+        """Why it cannot work as a package with `credential` in `role`, or `None` when it can."""
+        return Unusable(_UNNAMED) if self.sasl is None else self.sasl.usable(credential, role)
+
+    def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
+        """The initiator's handshake of SASL's DIGEST-MD5.
+
+        Raises:
+            Unsupported: the mechanism was not named.
+        """
+        if self.sasl is None:
+            raise Unsupported(_UNNAMED)
+        return self.sasl.initiate(credential, target, options)
+
+    def accept(self, credential: Credential | None, options: Options) -> Handshake:
+        """The acceptor's handshake of SASL's DIGEST-MD5.
+
+        Raises:
+            Unsupported: the mechanism was not named.
+        """
+        if self.sasl is None:
+            raise Unsupported(_UNNAMED)
+        return self.sasl.accept(credential, options)
+
+    def describe_token(self, token: bytes) -> str:
+        """One readable line on a field value or SASL message; nothing that proves."""
+        return describe(token)
