@@ -10,13 +10,17 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import ByteStream
 
-from securestream.options import Protection
+from securestream.options import Protection, Role, required_flags
+from securestream.principal import Principal
+from securestream.provider import Established
+from securestream.sasl import GssLayer
 from securestream.streams.negotiate import NegotiateStream
+from securestream.streams.sasl import SaslStream
 from securestream.streams.tls import TlsStream
 from securestream.streams.transport import TcpStream
 from securestream_providers.schannel import Schannel
 from tests.certificates import authority
-from tests.streams.toy import ALICE, Toy
+from tests.streams.toy import ALICE, Toy, ToyContext
 
 T = TypeVar("T")
 
@@ -92,6 +96,29 @@ async def tls_over(
     )
 
 
+def sasl_established(
+    role: Role, protection: Protection = Protection.ENCRYPT_AND_SIGN, buffer: int = 65536
+) -> Established:
+    """What a SASL mechanism around the toy gives."""
+    context = ToyContext(role, required_flags(Protection.ENCRYPT_AND_SIGN), bound=False)
+    layer = GssLayer("SASL-TOY", context, protection, peer_buffer=buffer, own_buffer=buffer)
+    return Established(layer, Principal(role.other.value, "Toy"))
+
+
+def sasl_over(
+    client: ByteStream,
+    server: ByteStream,
+    protection: Protection = Protection.ENCRYPT_AND_SIGN,
+    buffer: int = 65536,
+    received: bytes = b"",
+) -> tuple[SaslStream, SaslStream]:
+    """Two streams as they are once a SASL exchange is complete."""
+    return (
+        SaslStream(client, sasl_established(Role.INITIATOR, protection, buffer), target="host/files"),
+        SaslStream(server, sasl_established(Role.ACCEPTOR, protection, buffer), received=received),
+    )
+
+
 async def negotiate_pair() -> Pair:
     return await negotiate_over(*await tcp_pair())
 
@@ -122,6 +149,19 @@ async def nested_pair() -> Pair:
     return await negotiate_over(*await tls_over(*await tcp_pair()))
 
 
+async def sasl_pair() -> Pair:
+    return sasl_over(*await tcp_pair())
+
+
+async def small_sasl_pair() -> Pair:
+    one, other = await tcp_pair()
+    return sasl_over(Foreign(one), Foreign(other), Protection.SIGN, 4096)
+
+
+async def bare_sasl_pair() -> Pair:
+    return sasl_over(*await tcp_pair(), Protection.NONE)
+
+
 async def plain_pair() -> Pair:
     return await tcp_pair()
 
@@ -130,6 +170,7 @@ SEALED: dict[str, PairMaker] = {
     "negotiate": negotiate_pair,
     "tls": tls_pair,
     "negotiate in tls": nested_pair,
+    "sasl": sasl_pair,
 }
 EVERY: dict[str, PairMaker] = {
     "tcp": plain_pair,
@@ -137,6 +178,8 @@ EVERY: dict[str, PairMaker] = {
     "negotiate bare": bare_pair,
     "negotiate over a foreign stream": foreign_pair,
     "tls over a foreign stream": foreign_tls_pair,
+    "sasl signed in small buffers over a foreign stream": small_sasl_pair,
+    "sasl without a layer": bare_sasl_pair,
     **SEALED,
 }
 
