@@ -178,12 +178,15 @@ class _Confirming:
             await self._send(message)
             return
         self._body += message.get("body", b"")
-        if message.get("more_body", False) and len(self._body) <= self._limit:
-            return
-        start, self._start = self._start, None
-        complete = not message.get("more_body", False)
-        await self._send(_with_fields(start, self._admitted.fields(self._body if complete else None)))
-        await self._send({**message, "body": self._body})
+        if len(self._body) > self._limit:
+            raise UsageError(
+                f"{self._admitted.scheme.name} covers the response's content, which is longer than the body_limit of "
+                f"{self._limit} octets: raise it, or offer qop auth"
+            )
+        if not message.get("more_body", False):
+            start, self._start = self._start, None
+            await self._send(_with_fields(start, self._admitted.fields(self._body)))
+            await self._send({**message, "body": self._body})
 
 
 def _with_fields(message: Message, fields: Iterable[HttpField]) -> Message:
