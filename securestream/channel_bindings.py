@@ -95,6 +95,9 @@ def tls_exporter(keying_material: bytes) -> ChannelBindings:
     """The tls-exporter bindings (RFC 9266) from `TLS_EXPORTER_LENGTH` exported octets with an empty context.
 
     Under TLS 1.2 they are sound only with the extended master secret; the record connection checks that.
+
+    Raises:
+        Unsupported: there are not so many octets.
     """
     if len(keying_material) != TLS_EXPORTER_LENGTH:
         raise Unsupported(f"tls-exporter bindings are {TLS_EXPORTER_LENGTH} octets, not {len(keying_material)}")

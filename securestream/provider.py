@@ -277,16 +277,28 @@ class SecurityContext(ABC):
         raise Unsupported(f"{self.package} cannot unseal messages in parts")
 
     def signature_size(self, parts: Sequence[Part]) -> int:
-        """Octets of the signature that `seal` will give for `parts`."""
+        """Octets of the signature that `seal` will give for `parts`.
+
+        Raises:
+            Unsupported: the mechanism seals no messages in parts.
+        """
         raise Unsupported(f"{self.package} cannot seal messages in parts")
 
     @property
     def session_key(self) -> bytes:
-        """The key shared by both ends (SecPkgContext_SessionKey)."""
+        """The key shared by both ends (SecPkgContext_SessionKey).
+
+        Raises:
+            Unsupported: the mechanism gives none.
+        """
         raise Unsupported(f"{self.package} gives no session key")
 
     def derive(self, label: bytes, length: int) -> bytes:
-        """`length` octets of keying material for `label`, equal at both ends."""
+        """`length` octets of keying material for `label`, equal at both ends.
+
+        Raises:
+            Unsupported: the mechanism derives none.
+        """
         raise Unsupported(f"{self.package} derives no further keys")
 
     @property
@@ -337,8 +349,8 @@ class Established(Redacted):
         peer: who the peer is.
         token: the last token for the peer; the mechanism awaits no reply to it, the carrier may.
         negotiation: how the mechanism was negotiated, where it was.
-        delegated: the credential that the initiator delegated beside a record connection (CredSSP), fit to open the next
-            connection; a security context has its own, `SecurityContext.delegated`.
+        delegated: the credential that the initiator delegated beside a record connection (CredSSP), fit to open the
+            next connection; a security context has its own, `SecurityContext.delegated`.
     """
 
     result: SecurityContext | RecordConnection

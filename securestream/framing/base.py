@@ -90,7 +90,11 @@ class Framing(Protocol):
         ...
 
     def sealed_header(self, length: int) -> bytes:
-        """What stands before a sealed message of `length` octets."""
+        """What stands before a sealed message of `length` octets.
+
+        Raises:
+            UsageError: no message may have that length.
+        """
         ...
 
     def receive_data(self, data: Buffer) -> None:

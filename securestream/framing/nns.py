@@ -72,7 +72,11 @@ class NnsFraming(BufferedFraming):
         return header + signed.to_bytes(_ERROR_SIZE, "little", signed=True)
 
     def sealed_header(self, length: int) -> bytes:
-        """The size before a sealed message."""
+        """The size before a sealed message.
+
+        Raises:
+            UsageError: `length` is none that a frame may have.
+        """
         if not 1 <= length <= MAX_SEALED:
             raise UsageError(f"a NegotiateStream frame carries 1 to {MAX_SEALED} octets, not {length}")
         return length.to_bytes(_SIZE, "little")

@@ -43,7 +43,11 @@ class SaslFraming(BufferedFraming):
         return b""
 
     def sealed_header(self, length: int) -> bytes:
-        """The length before a buffer."""
+        """The length before a buffer.
+
+        Raises:
+            UsageError: `length` is none that a buffer may have.
+        """
         if not 1 <= length <= MAX_SEALED:
             raise UsageError(f"a SASL buffer has 1 to {MAX_SEALED} octets, not {length}")
         return length.to_bytes(_SIZE, "big")

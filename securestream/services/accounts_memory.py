@@ -91,7 +91,11 @@ class MemoryAccounts:
         self._set(name, hash_of(password), sid, Secret(password), scram)
 
     def add_hash(self, name: str, nt_hash: bytes, *, sid: str | None = None) -> None:
-        """`add` for a caller who has the NT hash (16 octets) and not the password; such an account has no verifiers."""
+        """`add` for a caller who has the NT hash (16 octets) and not the password; such an account has no verifiers.
+
+        Raises:
+            UsageError: the name cannot be one, or `nt_hash` is no such hash.
+        """
         if len(nt_hash) != 16:
             raise UsageError(f"an NT hash is 16 octets, not {len(nt_hash)}")
         self._set(name, nt_hash, sid, None, None)

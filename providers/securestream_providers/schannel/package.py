@@ -178,7 +178,12 @@ class Schannel:
         return None
 
     def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
-        """The client's handshake: `target` is the server's name, sent as SNI and verified."""
+        """The client's handshake: `target` is the server's name, sent as SNI and verified.
+
+        Raises:
+            TargetUnknown: there is none to verify.
+            HandshakeError: what the records raised.
+        """
         host = canonical_host(target.host) if target else None
         verified = self._settings.verify == "full"
         if host is None and verified:
