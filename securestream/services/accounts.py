@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -157,7 +158,8 @@ class CorruptStore(ServiceFailed):
 
 
 def name_key(name: str) -> str:
-    """The form in which names are compared: upper case, one character for each, as Windows does.
+    """The form in which names are compared: NFC, in which Digest sends them, in upper case, one character for each, as
+    Windows does.
 
     Full case mapping would make ``straße`` and ``STRASSE`` one account. What is longer than a name may be has a key
     that no name has.
@@ -167,6 +169,8 @@ def name_key(name: str) -> str:
 
 @lru_cache(1024)  # a logon asks several times, and a client comes again
 def _name_key(name: str) -> str:
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
     upper = name.upper()
     if len(upper) == len(name):
         return upper

@@ -202,6 +202,15 @@ def test_a_hashed_name_is_found_by_kind_and_realm(store: Store, name: str, domai
     assert store.find_hashed(user_hash(SHA_256.kind, "carol", REALM), SHA_256, HERE, NOW) is not None
 
 
+@pytest.mark.parametrize("written", ["J\u00e4s\u00f8n", "Ja\u0308s\u00f8n"])
+def test_a_name_is_found_in_either_form_of_unicode(make: Callable[[], Store], written: str) -> None:
+    """Digest sends NFC (RFC 7616 4); an administrator's keyboard may give another form."""
+    store = make()
+    store.add(written, "pw", realms=[REALM])
+    for sent in ("J\u00e4s\u00f8n", "Ja\u0308s\u00f8n"):
+        assert kept(store, sent) == digest_verifier(SHA_256.kind, "J\u00e4s\u00f8n", REALM, "pw")
+
+
 def test_a_salt_tells_nothing_of_whether_there_is_an_account(store: Store) -> None:
     scram = kept(store, "alice", SCRAM)
     assert scram is not None
