@@ -134,6 +134,26 @@ def test_blocking() -> None:
     assert sorted(run(EXAMPLES / "blocking.py")) == ["the echo is b'hello'", "the server sees alice"]
 
 
+def test_http(no_realm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECURESTREAM_PASSWORD", "correct horse")
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "http_server.py"), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            url = server.stdout.readline().strip()
+            for scheme, package, proved in (
+                ("negotiate", "NTLM", "unknown"),
+                ("ntlm", "NTLM", "unknown"),
+                ("digest", "WDigest", "example"),
+            ):
+                assert run(EXAMPLES / "http_client.py", f"{url}/page?x=y", scheme, "alice") == [
+                    f"200 you are alice by {package}",
+                    f"the server is {proved}",
+                ]
+        finally:
+            server.terminate()
+
+
 def test_no_example_is_forgotten() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):

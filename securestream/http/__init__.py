@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from securestream.http.fields import Authorization as Authorization
     from securestream.http.fields import Challenge as Challenge
     from securestream.http.httpx_auth import SecureAuth as SecureAuth
+    from securestream.http.httpx_blocking import BlockingSecureTransport as BlockingSecureTransport
     from securestream.http.httpx_transport import SecureTransport as SecureTransport
     from securestream.http.performing import authenticate as authenticate
     from securestream.http.performing import authenticate_blocking as authenticate_blocking
@@ -39,6 +40,7 @@ _NAMES = {
     "client": "HttpClient",
     "fields": "Authorization Challenge",
     "httpx_auth": "SecureAuth",
+    "httpx_blocking": "BlockingSecureTransport",
     "httpx_transport": "SecureTransport",
     "performing": "authenticate authenticate_blocking end_point_bindings",
     "schemes": "ClientScheme HttpField HttpReply HttpRequest Origin SendChallenge SendRequest ServerScheme",

@@ -10,6 +10,7 @@ import pytest
 from securestream.errors import InvalidToken, Unsupported, UsageError
 from securestream.http.asgi import AuthenticationMiddleware
 from securestream.http.httpx_auth import SecureAuth
+from securestream.http.httpx_blocking import BlockingSecureTransport
 from securestream.http.httpx_transport import SecureTransport
 from securestream.http.httpx_values import PEER
 from securestream.http.performing import end_point_bindings
@@ -205,3 +206,27 @@ async def test_tls_with_another_certificate_than_the_servers_is_refused(realm: R
         for scheme in (realm.as_(ALICE), ntlm(BOB)):
             async with _client(origin, scheme, realm) as client:
                 assert (await client.get(origin)).status_code == 401
+
+
+def test_blocking_transport(origin: str, realm: Realm, app: WhoAmI) -> None:
+    app.scopes.clear()
+    for scheme, seen in ((ntlm(BOB), "bob"), (realm.as_(ALICE), "EXAMPLE.COM\\alice"), (digest(BOB), "bob")):
+        transport = BlockingSecureTransport(origin, scheme, verify=trusting(), services=realm.services)
+        with httpx.Client(transport=transport) as client:
+            for size in (3, 0):
+                response = client.post(f"{origin}/x", content=b"a" * size)
+                assert (response.status_code, response.text) == (200, f"{seen}:{size}")
+            with client.stream("GET", f"{origin}/x") as streamed:
+                assert b"".join(streamed.iter_raw()) == f"{seen}:0".encode()
+        transport.close()
+
+
+def test_blocking_transport_raises_what_the_other_does(realm: Realm, app: WhoAmI) -> None:
+    with (
+        serving(_strip(AuthenticationMiddleware(app, realm.offered(), services=realm.services))) as origin,
+        httpx.Client(transport=BlockingSecureTransport(origin, realm.as_(ALICE), services=realm.services)) as client,
+    ):
+        with pytest.raises(InvalidToken, match="do not trust"):
+            client.get(origin)
+        with pytest.raises(httpx.ConnectError):
+            client.get("http://localhost:9")
