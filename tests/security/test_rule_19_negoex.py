@@ -16,6 +16,7 @@ from securestream_providers.negotiate.negoex.messages import Message, NegoMessag
 from securestream_providers.ntlm import Ntlm
 from tests.providers.negotiate.negoex.hops import Hops
 from tests.providers.negotiate.negoex.meeting import ONE, TWO, Meeting, meet, rewritten
+from tests.providers.negotiate.toy import Toy
 
 KNOWN: tuple[Credential, Credential] = Password("alice", "a password"), Accounts.memory(alice="a password")
 
@@ -73,7 +74,11 @@ class Unready(Hops):
         return Unusable("not today")
 
 
-@pytest.mark.parametrize("client", [Negotiate(Ntlm(), ONE), Negotiate(Unready(), Ntlm())], ids=["behind", "unusable"])
+@pytest.mark.parametrize(
+    "client",
+    [Negotiate(Ntlm(), ONE), Negotiate(Unready(), Ntlm()), Negotiate(Toy(), Unready(), Ntlm())],
+    ids=["behind", "unusable", "unusable in second place"],
+)
 def test_a_scheme_that_is_not_offered_before_ntlm_is_nothing_to_alter(client: Negotiate) -> None:
     met = meet(client, Negotiate(Ntlm()), credentials=KNOWN)
     assert met.complete, met.errors

@@ -118,6 +118,7 @@ def _further(asked: _Asked, first: Mechanism, failures: dict[Mechanism, Handshak
     asked.journal.chosen(first)
     for mechanism in candidates[candidates.index(first) + 1 :]:
         if reason := unusable_reason(mechanism, asked.credential, Role.INITIATOR):
+            failures[mechanism] = None
             asked.journal.passed_over(mechanism, reason)
         elif mechanism.is_ntlm and (objection := asked.policy.objection(asked.credential, failures)):
             asked.journal.passed_over(mechanism, objection)
