@@ -9,6 +9,7 @@ import runpy
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -19,6 +20,7 @@ from securestream.cli.arguments import parser
 from securestream.cli.demo.certificates import Authority
 from securestream.cli.setup import package_of
 from securestream.options import Role
+from securestream.services.verifiers import VerifierKey
 from tests.cli.processes import PASSWORD, run
 
 SERVE = ("serve", "127.0.0.1:0", "--package")
@@ -228,6 +230,13 @@ def test_accounts_are_added_listed_changed_and_removed(
     before = _hash_of(SqliteAccounts(store))
     assert accounts("add", r"CORP\alice", "--replace", password="three") == 0
     assert _hash_of(SqliteAccounts(store)) != before
+
+    assert accounts("add", "carol", "--realm", "one", "--realm", "two", password="pw") == 0
+    kept = SqliteAccounts(store)
+    carol = kept.find("carol", "", "", datetime.now(UTC))
+    for realm, is_kept in (("one", True), ("two", True), ("three", False)):
+        assert (kept.verifier(carol, VerifierKey("digest-SHA-256", realm)) is not None) is is_kept
+    assert accounts("remove", "carol") == 0
 
     SqliteAccounts(store).disable("bob")
     assert accounts("list", "--json") == 0
