@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
 
 from securestream.errors import MalformedMessage
 from securestream.http.fields import (
@@ -34,6 +33,8 @@ LONGEST: Final = 4096
 LONGEST_URI: Final = 32768
 """Characters that a uri may have."""
 
+_RESERVED: Final = re.compile(r"[^A-Za-z0-9\-._~]")
+_PERCENT: Final = re.compile(r"%([0-9a-fA-F]{2})")
 _NC: Final = re.compile(r"[0-9a-fA-F]{8}")
 _HEX: Final = re.compile(r"[0-9a-fA-F]{32,128}")
 _EXT_VALUE: Final = re.compile(
@@ -191,7 +192,7 @@ class DigestResponse(Redacted):
     def encode(self) -> str:
         """The value of Authorization or Proxy-Authorization."""
         if self.extended:
-            name = Parameter("username*", "UTF-8''" + quote(to_field(self.username).encode("latin-1"), safe=""), False)
+            name = Parameter("username*", "UTF-8''" + _percent_encoded(to_field(self.username)), False)
         else:
             name = Parameter("username", to_field(self.username))
         parameters = [
@@ -267,6 +268,14 @@ class DigestInfo(Redacted):
         return encode_information(parameters)
 
 
+def _percent_encoded(octets: str) -> str:
+    return _RESERVED.sub(lambda found: f"%{ord(found.group()):02X}", octets)
+
+
+def _percent_decoded(text: str) -> bytes:
+    return _PERCENT.sub(lambda found: chr(int(found.group(1), 16)), text).encode("latin-1")
+
+
 def _bounded(value: SchemeValue, name: str, longest: int = LONGEST) -> str | None:
     found = value.parameter(name)
     if found is not None and len(found) > longest:
@@ -296,6 +305,6 @@ def _name(authorization: Authorization, *, userhash: bool) -> tuple[str, bool]:
     if userhash or matched is None:
         raise MalformedMessage("username* is UTF-8''name with percent-encoding, and never hashed (RFC 7616 3.4.4)")
     try:
-        return unquote_to_bytes(matched.group(1)).decode("utf-8"), True
+        return _percent_decoded(matched.group(1)).decode("utf-8"), True
     except UnicodeDecodeError:
         raise MalformedMessage("username* holds no UTF-8") from None
