@@ -49,7 +49,8 @@ class Negotiation:
         role: whose view it is.
         mechanisms: every mechanism that was considered, in order of preference.
         offered: the OIDs that the initiator offered, in its order; empty where the tokens came bare.
-        protected: whether the list was proved to have arrived as it was sent, by MICs at both ends or by NEGOEX.
+        protected: whether it was proved that nobody altered what the mechanism was chosen from: the list, by MICs at
+            both ends, or, where NEGOEX stood first in it, the schemes of NEGOEX, by VERIFY at both ends.
     """
 
     role: Role
