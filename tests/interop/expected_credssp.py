@@ -32,8 +32,20 @@ _SHADOW = (
     "certificate of another authority",
     "gateway",
 )
+KERBEROS_INSIDE = ("Kerberos through python-gssapi", "Kerberos in SPNEGO through python-gssapi")
+_PYSPNEGO = (
+    *(f"version {version}" for version in VERSIONS),
+    *(f"our version {version}" for version in VERSIONS[1:]),
+    "version 4, refused",
+    "our version 4, refused",
+    "NTLM without SPNEGO",
+    "TLSv1.2",
+    "wrong password",
+    *KERBEROS_INSIDE,
+)
 
 CREDSSP_CELLS: tuple[Cell, ...] = (
     *cells(CREDSSP, "xfreerdp", ("initiator",), _XFREERDP),
     *cells(CREDSSP, "freerdp-shadow-cli", ("acceptor",), _SHADOW),
+    *cells(CREDSSP, "pyspnego", ("initiator", "acceptor"), _PYSPNEGO),
 )
