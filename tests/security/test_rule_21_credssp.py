@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from securestream.credentials import Credential, Password
+from securestream.credentials import Password
 from securestream.errors import (
     BadBindings,
     CertificateRejected,
+    Downgrade,
     InvalidToken,
     LimitExceeded,
     LogonDenied,
@@ -23,17 +24,12 @@ from securestream.errors import (
     QualityNotMet,
 )
 from securestream.machine import HandshakeMachine
-from securestream.options import ContextFlags, Options, Role
-from securestream.principal import NameType, Principal
+from securestream.options import ContextFlags, Role
+from securestream.principal import NameType
 from securestream.provider import (
-    Capability,
-    Established,
-    Exchange,
     Handshake,
-    PackageInfo,
     SecurityContext,
     TargetName,
-    Unusable,
 )
 from securestream.records.base import RecordConnection
 from securestream.wire import der
@@ -42,8 +38,7 @@ from securestream_providers.credssp.messages import NegoToken, TSRequest
 from securestream_providers.ntlm import Ntlm
 from securestream_providers.schannel import Schannel
 from tests.core.canaries import Canaries
-from tests.core.handshakes import PlainContext
-from tests.providers.credssp.by_hand import NONCE, ByHand
+from tests.providers.credssp.by_hand import NONCE, ByHand, Signs
 from tests.providers.credssp.clear import CLOSE_NOTIFY, Clear
 from tests.providers.credssp.ends import (
     ALICE,
@@ -421,6 +416,21 @@ class TestNonce:
 class TestVersion:
     """It is stated at once and stays."""
 
+    @pytest.mark.parametrize("version", [2, 3, 4])
+    def test_a_vulnerable_server_hears_nothing_after_its_first_message(self, version: int) -> None:
+        server = ByHand(version)
+        ends = meet(CredSsp(Ntlm(), Clear(SERVER), delegation=ALLOWED), server)
+        assert isinstance(ends.client.error, Downgrade)
+        assert len(server.heard) == 1  # NTLM's NEGOTIATE, which says nothing of anybody
+        assert ends.client.sent[-1] == CLOSE_NOTIFY
+
+    @pytest.mark.parametrize("version", [2, 3, 4])
+    def test_a_vulnerable_client_hears_no_challenge(self, version: int) -> None:
+        client = ByHand(version)
+        ends = meet(client, CredSsp(Ntlm(), Clear(SERVER)))
+        assert isinstance(ends.server.error, Downgrade)
+        assert all(one.token is None for one in requests(ends.server.sent))
+
     @pytest.mark.parametrize("other", [2, 4, 5, 7])
     @pytest.mark.parametrize("number", [1, 2])
     def test_a_client_that_changes_it_is_refused(self, number: int, other: int) -> None:
@@ -554,6 +564,17 @@ class TestBounds:
         ends.server.step(bytes.fromhex(head))
         assert isinstance(ends.server.error, LimitExceeded | InvalidToken)
 
+    def test_a_request_longer_than_the_longest_token_is_over_the_limit(self) -> None:
+        client, server = clear_ends()
+        ends = start(client, server)
+        ends.server.step(ends.client.step())
+        ends.server.step(bytes.fromhex("3082ffff"))
+        assert not ends.server.over
+        ends = start(client, server)
+        ends.server.step(ends.client.step())
+        ends.server.step(bytes.fromhex("3083010500"))
+        assert isinstance(ends.server.error, LimitExceeded)
+
     @pytest.mark.parametrize("octets", [b"\x04\x00", b"\x30\x00", b"GET / HTTP/1.1\r\n", b"\x30\x80"], ids=repr)
     def test_what_is_no_request_is_refused_at_its_first_octets(self, octets: bytes) -> None:
         client, server = clear_ends()
@@ -579,35 +600,3 @@ def _old_server(version: int) -> CredSsp:
 
 def _pair(version: int) -> tuple[CredSsp, CredSsp]:
     return _old_client(version), _old_server(version)
-
-
-@dataclass(frozen=True)
-class Signs:
-    """A mechanism of two tokens that proves alice and protects nothing, whatever it says.
-
-    Args:
-        flags: what it says.
-        name_type: of alice.
-        asked: what was asked of it.
-    """
-
-    flags: ContextFlags = ContextFlags.INTEGRITY | ContextFlags.MUTUAL
-    name_type: NameType = NameType.USER
-    asked: list[Options] = field(default_factory=list[Options])
-
-    @property
-    def info(self) -> PackageInfo:
-        return PackageInfo("Signs", "signs only", Capability.CONNECTION, 100)
-
-    def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
-        return None
-
-    def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
-        self.asked.append(options)
-        yield from Exchange(b"1")
-        return Established(PlainContext(self.flags, CLIENT), Principal("server", "Signs"))
-
-    def accept(self, credential: Credential | None, options: Options) -> Handshake:
-        yield from Exchange(None)
-        peer = Principal("alice", "Signs", name_type=self.name_type)
-        return Established(PlainContext(self.flags, ACCEPTOR), peer, b"2")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from securestream.credentials import Credential
 from securestream.nested import Nested
 from securestream.options import ContextFlags, Options, Protection, Role
-from securestream.principal import unauthenticated
+from securestream.principal import NameType, Principal, unauthenticated
 from securestream.provider import (
     Capability,
     Established,
@@ -24,6 +24,7 @@ from securestream_providers.credssp import binding, credentials
 from securestream_providers.credssp.messages import NegoToken, TSRequest
 from securestream_providers.ntlm import Ntlm
 from tests.certificates import Pair
+from tests.core.handshakes import PlainContext
 from tests.providers.credssp.clear import ClearConnection
 from tests.providers.credssp.ends import ALICE, SERVER
 
@@ -113,3 +114,40 @@ class ByHand:
             last = self._hear((yield from Exchange(self._say(TSRequest(self.version, pub_key_auth=proof)))))
             self.delegated = context.unwrap(last.auth_info or b"").data
             return Established(ClearConnection(TlsSession("none", "none")), step.established.peer)
+
+
+@dataclass(frozen=True)
+class Signs:
+    """A mechanism of two tokens that proves alice and protects nothing, whatever it says.
+
+    Args:
+        flags: what it says.
+        name_type: of alice.
+        asked: what was asked of it.
+        contexts: what it established.
+    """
+
+    flags: ContextFlags = ContextFlags.INTEGRITY | ContextFlags.MUTUAL
+    name_type: NameType = NameType.USER
+    asked: list[Options] = field(default_factory=list[Options])
+    contexts: list[PlainContext] = field(default_factory=list[PlainContext])
+
+    @property
+    def info(self) -> PackageInfo:
+        return PackageInfo("Signs", "signs only", Capability.CONNECTION, 100)
+
+    def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
+        return None
+
+    def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
+        self.asked.append(options)
+        yield from Exchange(b"1")
+        self.contexts.append(PlainContext(self.flags, Role.INITIATOR))
+        return Established(self.contexts[-1], Principal("server", "Signs"))
+
+    def accept(self, credential: Credential | None, options: Options) -> Handshake:
+        self.asked.append(options)
+        yield from Exchange(None)
+        self.contexts.append(PlainContext(self.flags, Role.ACCEPTOR))
+        peer = Principal("alice", "Signs", name_type=self.name_type)
+        return Established(self.contexts[-1], peer, b"2")
