@@ -53,15 +53,17 @@ class AuthenticationMiddleware:
         app: the application.
         schemes: what is offered, the preferred one first.
         options: what is asked of handshakes; by default no protection of data, which is TLS's business.
-        bindings: of the TLS that clients see: `ChannelBindings`, or a function from the scope to them; `None` takes
-            them from the certificate that the server shows by ASGI's TLS extension, where it does.
+        bindings: of the TLS that clients see, used for requests of a secure origin: `ChannelBindings`, or a function
+            from the scope to them; `None` takes them from the certificate that the server shows by ASGI's TLS
+            extension, where it does.
         connection: how to find the `HttpConnection` of a request; never anything that clients share.
         services: who performs effects; `None` for the process-wide ones.
         admit: a further judgement of who was authenticated; raises `NotAuthorized` to answer 403.
         optional: whether requests without credentials reach the application, with nobody as their peer.
         proxy: whether the application is a proxy: 407 and the Proxy- fields.
         body_limit: octets of a request's or response's body that may be held in memory for schemes that look at it.
-        origin: ``scheme://host[:port]`` as clients see it; `None` takes the scope's scheme and the Host field.
+        origin: ``scheme://host[:port]`` as clients see it; `None` takes the scope's scheme and the Host field, which is
+            wrong behind a proxy that ends TLS.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class AuthenticationMiddleware:
             outcome = self._known(scope)
         else:
             outcome = await authenticate(
-                self._server, request, self._options_for(scope), self._connection(scope), self._services
+                self._server, request, self._options_for(request, scope), self._connection(scope), self._services
             )
         if isinstance(outcome, Refused):
             await _refuse(scope, receive, send, outcome)
@@ -137,11 +139,13 @@ class AuthenticationMiddleware:
             proxy=self._server.is_proxy,
         )
 
-    def _options_for(self, scope: Scope) -> Options:
+    def _options_for(self, request: HttpRequest, scope: Scope) -> Options:
         client = scope.get("client")
         options = (
             replace(self._options, source=str(client[0])) if client and not self._options.source else self._options
         )
+        if not request.origin.is_secure:
+            return options
         bindings = self._bindings(scope) if callable(self._bindings) else self._bindings
         if bindings is not None:
             return replace(options, channel_bindings=bindings)

@@ -244,6 +244,11 @@ def test_tls_needs_bindings_and_takes_them_from_where_they_are() -> None:
         middleware, _ = _middleware(TokenScheme("One", package), bindings=bindings)
         assert _serve(middleware, _scope(HELLO, scheme="https", extensions=shown))[0]["status"] == 200
         assert package.seen == named
+        assert _serve(middleware, _scope(HELLO, extensions=shown))[0]["status"] == 200
+        assert package.seen is None  # nothing to be bound to
+    behind, _ = _middleware(TokenScheme("One", package), bindings=named, origin="https://files.example")
+    assert _serve(behind, _scope(HELLO))[0]["status"] == 200
+    assert package.seen == named
 
 
 # --- schemes that look at contents ------------------------------------------------------------------------------------
