@@ -8,11 +8,23 @@ from tests.interop.expected_negoex import NEGOEX_CELLS
 from tests.interop.expected_negotiate_dotnet import NEGOTIATE_DOTNET
 from tests.interop.expected_negotiate_samba import NEGOTIATE_SAMBA
 from tests.interop.expected_ntlm import NTLM
+from tests.interop.expected_sasl_mit import SASL_MIT
 from tests.interop.expected_spnego import TOKENS
 from tests.interop.expected_tls import TLS
 from tests.interop.expected_tshark import DISSECTED
 from tests.interop.matrix import Cell
 
 EXPECTED: frozenset[Cell] = frozenset(
-    (*CREDSSP_CELLS, *KERBEROS, *NEGOTIATE_DOTNET, *NEGOEX_CELLS, *NEGOTIATE_SAMBA, *NTLM, *TOKENS, *TLS, *DISSECTED)
+    (
+        *CREDSSP_CELLS,
+        *KERBEROS,
+        *NEGOTIATE_DOTNET,
+        *NEGOEX_CELLS,
+        *NEGOTIATE_SAMBA,
+        *NTLM,
+        *SASL_MIT,
+        *TOKENS,
+        *TLS,
+        *DISSECTED,
+    )
 )
