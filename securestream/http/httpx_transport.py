@@ -126,7 +126,7 @@ class SecureTransport(httpx.AsyncBaseTransport):
         """
         content = await request.aread()
         origin = origin_of(request.url)
-        link = self._kept(origin) or _Link(origin, self._open)
+        link = await self._kept(origin) or _Link(origin, self._open)
         try:
             if not link.is_open:
                 await link.open(request.extensions)
@@ -208,11 +208,13 @@ class SecureTransport(httpx.AsyncBaseTransport):
 
     # --- connections ---------------------------------------------------------------------------------------------
 
-    def _kept(self, origin: Origin) -> _Link | None:
-        for link in self._idle:
-            if link.origin == origin:
-                self._idle.remove(link)
-                return link if link.is_available else None
+    async def _kept(self, origin: Origin) -> _Link | None:
+        """A connection that is idle and that the server has not closed meanwhile."""
+        while (link := next((one for one in self._idle if one.origin == origin), None)) is not None:
+            self._idle.remove(link)
+            if link.is_available:
+                return link
+            await link.aclose()
         return None
 
     async def give_back(self, link: _Link) -> None:

@@ -36,7 +36,9 @@ pytestmark = pytest.mark.anyio
 
 @dataclass
 class Script:
-    """A server that answers the n-th request of all its connections with the n-th of its responses, then closes."""
+    """A server that answers the n-th request of all its connections with the n-th of its responses, then closes; before
+    an empty one, too.
+    """
 
     responses: Sequence[str]
     port: int = 0
@@ -80,7 +82,9 @@ def _serve(listener: socket.socket, script: Script) -> None:
                 script.heads.append(head.decode("latin-1"))
                 response = left.pop(0)
                 connection.sendall(response.encode("latin-1"))
-                if "Connection: close" in response:
+                silent = left[:1] == [""]
+                if silent or "Connection: close" in response:
+                    del left[: int(silent)]
                     break
 
 
@@ -238,6 +242,18 @@ async def test_a_first_leg_may_begin_on_another_connection() -> None:
             assert (await client.get(server.origin)).status_code == 200
     assert server.connections == 2
     assert len(server.credentials) == 2
+
+
+async def test_a_connection_that_the_server_closed_meanwhile_authenticates_nobody() -> None:
+    """The next request begins anew on another connection, as nobody."""
+    once = (_response(401, "WWW-Authenticate: NTLM"), _response(401, _challenge()), _response(200))
+    with scripted(*once, "", *once) as server:
+        async with _ntlm(server.origin) as client:
+            assert (await client.get(server.origin)).status_code == 200
+            await anyio.sleep(0.05)
+            assert (await client.get(server.origin)).status_code == 200
+    assert server.connections == 2
+    assert ["authorization" in head.lower() for head in server.heads] == [False, True, True] * 2
 
 
 def test_a_second_leg_is_accepted_from_its_own_connection_alone() -> None:

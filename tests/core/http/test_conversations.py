@@ -135,6 +135,16 @@ def test_a_final_response_in_the_middle_is_refused() -> None:
         machine.step(HttpReply(200))
 
 
+def test_a_final_response_that_leaves_a_token_unsent_is_refused() -> None:
+    """The server lets in before it saw the proof: it does not look at it, or somebody else answers."""
+    talk = _pair(three_legs())
+    machine = talk.client.begin(REQUEST, talk.ask(None), talk.options, keeps_connection=True)
+    assert machine is not None
+    reply = replace(talk.ask(authorization_of(machine.step())), status=200)
+    with pytest.raises(InvalidToken, match="before this end was complete"):
+        respond_blocking(machine, reply, answers=(SendRequest,))
+
+
 def test_a_token_after_the_end_is_refused() -> None:
     talk = _pair(three_legs())
     extra = HttpField("WWW-Authenticate", encode_token("Three", b"more"))
@@ -181,6 +191,7 @@ def test_nothing_that_is_not_asked_is_answered() -> None:
     for reply in (
         HttpReply(200, challenge),
         HttpReply(407, challenge),
+        HttpReply(407, challenge, proxy=True),
         HttpReply(401),
         HttpReply(401, (Challenge("X"),)),
     ):
