@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 from anyio.abc import ByteStream
 
 from securestream.carrier import Admit
 from securestream.credentials import Credential
 from securestream.drive import Services
-from securestream.options import Options, Protection
+from securestream.options import ContextFlags, Options, Protection
 from securestream.provider import SecurityPackage
 from securestream.streams._handshake import HANDSHAKE_TIMEOUT, CredentialArgument
+from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.tls import TlsStream
 
 
@@ -22,6 +24,15 @@ class CredSspStream(TlsStream):
     ``SecurityAttribute.peer`` is the user (at the client: the server, by Kerberos or by its certificate), and
     ``SecurityAttribute.negotiation`` how the mechanism was negotiated.
     """
+
+    def _own_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        flags = ContextFlags.NONE if self._delegated is None else ContextFlags.DELEGATE
+        of_tls = super()._own_attributes()
+        return {
+            **of_tls,
+            SecurityAttribute.flags: lambda: of_tls[SecurityAttribute.flags]() | flags,
+            SecurityAttribute.bound: lambda: True,  # pubKeyAuth, without which there is no such stream
+        }
 
     @property
     def delegated(self) -> Credential | None:

@@ -11,7 +11,7 @@ from anyio.abc import ByteStream
 from securestream import connect, listen
 from securestream.credentials import Accounts, Credentials, Password
 from securestream.errors import HandshakeError, NoCredentials, NotAuthorized, PeerGone, PeerRefused, UsageError
-from securestream.options import ImpersonationLevel
+from securestream.options import ContextFlags, ImpersonationLevel
 from securestream.principal import NameType
 from securestream.records.settings import Version
 from securestream.streams._wrap import SecureStream
@@ -65,7 +65,11 @@ async def test_data_and_facts(tls: Version) -> None:
         assert str(other.extra(SecurityAttribute.peer)) == "alice"
         assert one.extra(SecurityAttribute.peer).name_type is NameType.HOST
         assert one.extra(SecurityAttribute.package) == "CREDSSP"
+        assert ContextFlags.DELEGATE in other.extra(SecurityAttribute.flags)
+        assert ContextFlags.DELEGATE not in one.extra(SecurityAttribute.flags)
         for end in (one, other):
+            assert end.extra(SecurityAttribute.bound)
+            assert ContextFlags.CONFIDENTIALITY in end.extra(SecurityAttribute.flags)
             assert end.extra(SecurityAttribute.negotiation).chosen.mechanism == "NTLM"
             assert end.extra(SecurityAttribute.tls_session).version == tls
 

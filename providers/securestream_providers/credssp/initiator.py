@@ -6,7 +6,15 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from securestream.credentials import Certificate, Credential, find_form
-from securestream.errors import ErrorKind, HandshakeError, InvalidToken, MalformedMessage, PeerRefused, Unsupported
+from securestream.errors import (
+    ErrorKind,
+    HandshakeError,
+    InvalidToken,
+    MalformedMessage,
+    PeerGone,
+    PeerRefused,
+    Unsupported,
+)
 from securestream.nested import Nested
 from securestream.options import Options, Role
 from securestream.principal import Principal
@@ -21,7 +29,7 @@ from securestream_providers.credssp.conversation import (
     opened,
     required,
 )
-from securestream_providers.credssp.messages import NONCE_SIZE
+from securestream_providers.credssp.messages import NONCE_SIZE, TSRequest
 from securestream_providers.credssp.policy import Policy
 
 VERDICT_SIZE: Final = 4
@@ -103,15 +111,26 @@ def _negotiate(talk: Conversation, inner: Nested) -> Generator[Effect[Any], Any,
             return step.token
         if step.token is not None:
             talk.send(token=step.token)
-        reply = yield from talk.receive()
+        reply = yield from _hear(talk)
         if reply.pub_key_auth is not None or reply.auth_info is not None:
             raise InvalidToken("the server proves its key before the negotiation is complete")
         received = required(reply.token, "token of the negotiation")
 
 
+def _hear(talk: Conversation) -> Generator[Effect[Any], Any, TSRequest]:
+    """The server's next message. Servers of versions 2 and 5 refuse a logon by closing, and so do others."""
+    try:
+        return (yield from talk.receive())
+    except PeerGone as gone:
+        raise PeerGone(
+            "the server closed the connection within CredSSP without saying why: check the user name and the password, "
+            "and look at its log"
+        ) from gone
+
+
 def _verify_server(talk: Conversation, context: SecurityContext, key: bytes) -> Generator[Effect[Any], Any, None]:
     """The server's proof that its end of TLS has the same key; nothing is delegated without it."""
-    reply = yield from talk.receive()
+    reply = yield from _hear(talk)
     if reply.nego_tokens is not None or reply.auth_info is not None:
         raise InvalidToken("the server goes on negotiating where its proof of the key is due")
     proof = opened(context, required(reply.pub_key_auth, "pubKeyAuth"), "proof of its key")
