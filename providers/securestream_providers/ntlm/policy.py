@@ -203,7 +203,7 @@ class Policy:
                 'Ntlm(extended_security="optional") would allow that'
             )
         bits = key_bits(flags)
-        if bits not in self.key_bits:
+        if flags & _PROTECTING and bits not in self.key_bits:
             raise Unsupported(f"the peer allows sealing keys of {bits} bits only; Ntlm(key_bits=...) would allow that")
         exchange = (self.key_exchange == "required" and flags & _PROTECTING) or self.datagram
         if exchange and not flags & Flag.KEY_EXCH:

@@ -155,6 +155,13 @@ def test_weaker_sessions_are_refused_unless_named(removed: int, allowing: Ntlm) 
     client.logon(replace(allowing, mic="optional"))
 
 
+def test_key_bits_do_not_matter_where_nothing_is_protected() -> None:
+    """curl offers no bits, and no signing: it only proves who its user is."""
+    offer = HandMade.OFFER & ~(Flag.SIGN | Flag.SEAL | Flag.KEY_EXCH | Flag.BITS_128)
+    client = HandMade(pairs=(), mic=False, negotiate=Negotiate(offer).pack(), more={"encrypted_session_key": b""})
+    assert ContextFlags.INTEGRITY not in client.logon(OPTIONAL).flags
+
+
 def test_the_initiator_refuses_a_server_that_does_not_seal() -> None:
     with pytest.raises(QualityNotMet):
         handshake(alter=flip_flags(CHALLENGE, Flag.SEAL))
