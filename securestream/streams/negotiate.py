@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-import anyio
 from anyio.abc import ByteStream
-from anyio.lowlevel import checkpoint_if_cancelled
 
 from securestream.carrier import Admit, CarrierHandshake, impersonation_of
 from securestream.credentials import Credential
@@ -16,8 +14,9 @@ from securestream.errors import FramingError, NotEncrypted, UsageError
 from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
 from securestream.framing.nns import MAX_PLAINTEXT, NnsFraming
 from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
-from securestream.provider import Buffer, SecurityContext, SecurityPackage, TargetName
+from securestream.provider import SecurityContext, SecurityPackage, TargetName
 from securestream.registry import DEFAULT_PACKAGE
+from securestream.streams._framed import FramedStream
 from securestream.streams._handshake import (
     HANDSHAKE_TIMEOUT,
     CredentialArgument,
@@ -26,11 +25,10 @@ from securestream.streams._handshake import (
     perform_handshake,
     settings_of_connection,
 )
-from securestream.streams._sealed import SealedStream, StreamState
 from securestream.streams.attributes import SecurityAttribute, attribute_of
 
 
-class NegotiateStream(SealedStream):
+class NegotiateStream(FramedStream):
     """An authenticated byte stream whose data is sealed, signed or bare. Made by `wrap_client` and `wrap_server`."""
 
     _flush_size = 4 * MAX_PLAINTEXT  # whole frames: only the last one of a send is shorter, as .NET cuts them
@@ -40,8 +38,7 @@ class NegotiateStream(SealedStream):
         context = established.result
         if not isinstance(context, SecurityContext):
             raise UsageError(f"{settings.package.info.name} gives no security context: use TlsStream")
-        super().__init__(transport, context.package)
-        self._framing = framing
+        super().__init__(transport, context.package, framing)
         self._context = context
         self._protection = carrier.protection
         self._peer = established.peer
@@ -185,18 +182,6 @@ class NegotiateStream(SealedStream):
             parts += (header(len(sealed)), sealed)
         return b"".join(parts)
 
-    def _unseal(self, data: Buffer) -> None:
-        self._framing.receive_data(data)
-        self._take_events()
-
-    def _unseal_end(self) -> None:
-        self._framing.receive_eof()
-        try:
-            self._take_events()
-        except FramingError as error:
-            raise anyio.BrokenResourceError from error
-        self._end(anyio.EndOfStream())
-
     def _take_events(self) -> None:
         """Unseal every complete frame that is there."""
         next_event, unwrap = self._framing.next_event, self._context.unwrap
@@ -239,44 +224,3 @@ class NegotiateStream(SealedStream):
         if attribute_of(self._transport, SecurityAttribute.closure_authenticated) is None:
             own[SecurityAttribute.closure_authenticated] = lambda: False
         return own
-
-    async def send_eof(self) -> None:
-        """End this side of the stream; the peer can still send. The end itself is not protected ([MS-NNS] has none).
-
-        Raises and is cancelled as `send`.
-        """
-        self._check_open()
-        await self._send_lock.acquire()
-        try:
-            self._check_open()
-            await checkpoint_if_cancelled()
-            if not self._eof_sent:
-                self._eof_sent = True
-                await self._transport.send_eof()
-        finally:
-            self._send_lock.release()
-
-    async def unwrap(self) -> tuple[ByteStream, bytes]:
-        """Give the transport back, with the octets that were read from it and not yet taken. The keys are dropped.
-
-        [MS-NNS] has no message for this: both ends must have agreed on it in their own protocol.
-
-        Raises:
-            UsageError: plaintext is still unread.
-            anyio.BusyResourceError: another task is receiving.
-        """
-        self._check_open()
-        if self._receiving:
-            raise anyio.BusyResourceError("reading from")
-        if self._plain:
-            raise UsageError("there is data to receive: read it before unwrapping")
-        await self._send_lock.acquire()
-        try:
-            self._check_open()
-            await checkpoint_if_cancelled()
-            self._state = StreamState.CLOSED
-            trailing = self._framing.trailing_data()
-            self._drop()
-            return self._transport, trailing
-        finally:
-            self._send_lock.release()

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import anyio
 from anyio.abc import ByteStream
-from anyio.lowlevel import checkpoint_if_cancelled
 
 from securestream.carrier import impersonation_of
 from securestream.errors import FramingError, QualityNotMet, UsageError
 from securestream.framing.base import EndOfInput, Mode, RawData, SealedFrame
 from securestream.framing.sasl import SaslFraming
 from securestream.options import Protection
-from securestream.provider import Buffer, Established, TargetName
+from securestream.provider import Established, TargetName
 from securestream.sasl.mechanism import SaslLayer
-from securestream.streams._sealed import FLUSH_SIZE, SealedStream, StreamState
+from securestream.streams._framed import FramedStream
+from securestream.streams._sealed import FLUSH_SIZE
 from securestream.streams.attributes import SecurityAttribute, attribute_of
 
 
-class SaslStream(SealedStream):
+class SaslStream(FramedStream):
     """A byte stream whose data passes through the layer that a SASL exchange negotiated; where it is none, as it is.
 
     The application's protocol performs the exchange itself (`securestream.sasl.exchange`) and makes this stream as soon
@@ -55,13 +54,12 @@ class SaslStream(SealedStream):
                 f"{protection.name} was asked for, but {layer.package} negotiated {layer.protection.name}: ask for it "
                 "in the Options of the exchange"
             )
-        super().__init__(transport, layer.package)
+        super().__init__(transport, layer.package, SaslFraming(layer.max_plaintext, layer.max_sealed))
         self._layer = layer
         self._protection = layer.protection
         self._peer = established.peer
         self._negotiation = established.negotiation
         self._target = None if target is None else TargetName(target)
-        self._framing = SaslFraming(layer.max_plaintext, layer.max_sealed)
         if self._protection is Protection.NONE:
             self._framing.enter(Mode.RAW)
         else:  # whole buffers: only the last one of a send is shorter
@@ -80,18 +78,6 @@ class SaslStream(SealedStream):
             sealed = wrap(data[offset : offset + limit])
             parts += (header(len(sealed)), sealed)
         return b"".join(parts)
-
-    def _unseal(self, data: Buffer) -> None:
-        self._framing.receive_data(data)
-        self._take_events()
-
-    def _unseal_end(self) -> None:
-        self._framing.receive_eof()
-        try:
-            self._take_events()
-        except FramingError as error:
-            raise anyio.BrokenResourceError from error
-        self._end(anyio.EndOfStream())
 
     def _take_events(self) -> None:
         """Unseal every complete buffer that is there."""
@@ -132,45 +118,3 @@ class SaslStream(SealedStream):
         if attribute_of(self._transport, SecurityAttribute.closure_authenticated) is None:
             own[SecurityAttribute.closure_authenticated] = lambda: False
         return own
-
-    async def send_eof(self) -> None:
-        """End this side of the stream; the peer can still send. The end itself is not protected: SASL has none.
-
-        Raises and is cancelled as `send`.
-        """
-        self._check_open()
-        await self._send_lock.acquire()
-        try:
-            self._check_open()
-            await checkpoint_if_cancelled()
-            if not self._eof_sent:
-                self._eof_sent = True
-                await self._transport.send_eof()
-        finally:
-            self._send_lock.release()
-
-    async def unwrap(self) -> tuple[ByteStream, bytes]:
-        """Give the transport back, with the octets that were read from it and not yet taken. The layer is dropped.
-
-        SASL has no message for this: both ends must have agreed on it in their own protocol, as where another exchange
-        begins.
-
-        Raises:
-            UsageError: plaintext is still unread.
-            anyio.BusyResourceError: another task is receiving.
-        """
-        self._check_open()
-        if self._receiving:
-            raise anyio.BusyResourceError("reading from")
-        if self._plain:
-            raise UsageError("there is data to receive: read it before unwrapping")
-        await self._send_lock.acquire()
-        try:
-            self._check_open()
-            await checkpoint_if_cancelled()
-            self._state = StreamState.CLOSED
-            trailing = self._framing.trailing_data()
-            self._drop()
-            return self._transport, trailing
-        finally:
-            self._send_lock.release()
