@@ -137,7 +137,9 @@ async def test_transport_shows_a_refusal_and_goes_on(origin: str, realm: Realm) 
     for scheme in (ntlm(WRONG), digest(WRONG)):
         async with _client(origin, scheme, realm) as client:
             for _ in range(2):
-                assert (await client.get(f"{origin}/x")).status_code == 401
+                response = await client.get(f"{origin}/x")
+                assert response.status_code == 401
+                assert PEER not in response.extensions
 
 
 async def test_transport_streams_and_keeps_connections_apart(origin: str, realm: Realm, app: WhoAmI) -> None:

@@ -19,6 +19,7 @@ from securestream.errors import (
     LogonDenied,
     NoCredentials,
     NotAuthorized,
+    PeerRefused,
     Unsupported,
     UsageError,
 )
@@ -159,6 +160,15 @@ def test_a_refusal_is_the_responses_own_business() -> None:
     talk.server = HttpServer(TokenScheme("One", SHARED_KEY, ALICE))
     assert talk.fetch() is None
     assert talk.statuses == [401, 401]
+
+
+def test_a_refusal_after_the_clients_last_token_establishes_nothing() -> None:
+    talk = _pair(three_legs())
+    machine = talk.client.begin(REQUEST, talk.ask(None), talk.options, keeps_connection=True)
+    assert machine is not None
+    respond_blocking(machine, talk.ask(authorization_of(machine.step())), answers=(SendRequest,))
+    with pytest.raises(PeerRefused):
+        machine.step(HttpReply(401, (Challenge("Three"),)))
 
 
 def test_schemes_in_the_clients_order() -> None:
