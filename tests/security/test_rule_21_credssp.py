@@ -67,6 +67,7 @@ class TestProofOfTheKey:
         server = CredSsp(made.package(), Clear(SERVER), **more)
         ends = meet(client, server, initiating=made.initiating(), accepting=made.accepting())
         assert isinstance(ends.server.error, BadBindings)
+        assert requests(ends.server.sent)[-1].ntstatus == 0xC000006D  # as for a wrong password
         require_silence(ends)
         assert all(one.auth_info is None for one in requests(ends.client.sent))
 

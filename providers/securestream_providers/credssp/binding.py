@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from typing import Final
 
-from securestream.errors import BadBindings, CertificateRejected, InvalidToken, MalformedMessage
+from securestream.errors import BadBindings, CertificateRejected, ErrorKind, InvalidToken, MalformedMessage
 from securestream.options import Role
 from securestream.wire import der
 from securestream_providers.credssp.messages import NONCE_SIZE
@@ -92,5 +92,6 @@ def check(received: bytes, role: Role, version: int, key: bytes, nonce: bytes | 
     if not hmac.compare_digest(received, plaintext(role, version, key, nonce)):
         raise BadBindings(
             "the peer's TLS key is another one than this end's: somebody stands between the two ends, and nothing was "
-            "delegated; look for a proxy that opens TLS"
+            "delegated; look for a proxy that opens TLS",
+            told=ErrorKind.LOGON_DENIED,  # that the password was right is nothing for whoever stands there
         )

@@ -59,7 +59,7 @@ def _matches(pattern: str, target: str) -> bool:
     host = parts[-1].rstrip(".")
     compared = f"{parts[0]}/{host}" if "/" in pattern else host
     expression = ".*".join(re.escape(part) for part in pattern.split("*"))
-    return re.fullmatch(expression, compared, re.IGNORECASE | re.DOTALL) is not None
+    return re.fullmatch(expression, compared, re.IGNORECASE | re.ASCII | re.DOTALL) is not None
 
 
 @dataclass(frozen=True)

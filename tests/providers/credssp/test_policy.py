@@ -36,6 +36,7 @@ MATCHES = [
     ("*.example.com", "TERMSRV/evil.example/a.example.com", False),
     ("TERMSRV/*", "TERMSRV/anything", True),
     ("*/a.example.com", "WSMAN/a.example.com", True),
+    ("TERMSRV/k.example.com", "TERMSRV/\u212a.example.com", False),
     ("TERMSRV/[a]", "TERMSRV/a", False),
     ("TERMSRV/?", "TERMSRV/a", False),
     ("TERMSRV/a.example.com", "TERMSRV/a.example.com\nTERMSRV/b", False),
