@@ -114,6 +114,15 @@ def test_wrong_passwords_throttle_and_an_account_without_verifier_is_never_wrong
     assert not store.throttled("bob", store.find("bob", "", HERE, NOW), HERE, NOW)
 
 
+def test_what_stands_in_for_a_verifier_lets_nobody_in(store: Store) -> None:
+    """Not even a response that it would prove."""
+    store.add_hash("bob", bytes(16))
+    for user in ("bob", "nobody"):
+        asked = VerifierLogon(Accounts(store), user, KIND, REALM, lambda _: "proved", HERE, NOW, "Test")
+        with pytest.raises(LogonDenied):
+            verify_locally(asked)
+
+
 def test_a_logon_that_lost_against_parallel_failures_is_refused(store: Store) -> None:
     asked = logon(store, "alice")
 

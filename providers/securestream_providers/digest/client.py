@@ -154,7 +154,7 @@ class DigestClient:
                 return self._finish(space, session, ha1, request, reply)
             self._spaces.pop((request.origin, request.proxy), None)
             again = self._choose(reply.of_scheme(SCHEME), request, options)
-            if again is None or again.challenge.nonce == space.challenge.nonce or (fresh and not again.challenge.stale):
+            if again is None or (fresh and not again.challenge.stale):
                 _refused(again)
             if fresh and space.challenge.stale:
                 _refused(again)  # a server that finds every nonce stale

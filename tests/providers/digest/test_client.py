@@ -313,7 +313,8 @@ def answered(
 ) -> Any:
     """A client's outcome when Authentication-Info is changed on its way."""
     qops = (Qop.AUTH, Qop.AUTH_INT)
-    web, client = Web(world, make_server(qops=qops)), client or make_client()
+    server = make_server(qops=qops, algorithms=[Algorithm.SHA_256, Algorithm.SHA_256_SESS])
+    web, client = Web(world, server), client or make_client()
     request = get()
     handshake = client.initiate(web.challenge(request).challenges, request, world.options)
     assert handshake is not None
@@ -362,6 +363,18 @@ def test_a_nextnonce_without_proof_is_not_taken(world: World) -> None:
     need = HandshakeMachine(handshake).step().need
     assert isinstance(need, SendRequest)
     assert "from somebody" not in need.authorization
+
+
+def test_a_session_stays_with_the_nonce_that_its_key_covers(world: World) -> None:
+    """RFC 7616 3.4.2: whether a server that sends the next nonce begins a new session, the document leaves open."""
+    for algorithm, moves in ((Algorithm.SHA_256, True), (Algorithm.SHA_256_SESS, False)):
+        client = make_client(algorithms=[algorithm])
+        answered(world, lambda text: f'nextnonce="the next", {text}', client=client)
+        handshake = client.initiate((), get(), world.options)
+        assert handshake is not None
+        need = HandshakeMachine(handshake).step().need
+        assert isinstance(need, SendRequest)
+        assert ("the next" in need.authorization) is moves
 
 
 def test_the_proof_may_leave_out_what_the_request_said(world: World) -> None:
