@@ -94,6 +94,15 @@ def test_negotiate_echo(backend: str) -> None:
         assert line.startswith(begins)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_sasl_echo(backend: str) -> None:
+    assert run(EXAMPLES / "sasl_echo.py", backend) == [
+        "the server sees alice by GSS-SPNEGO",
+        "the echo is b'hello' with ENCRYPT_AND_SIGN",
+        "the server refused the logon by GSS-SPNEGO: SEC_E_LOGON_DENIED",
+    ]
+
+
 def test_client_certificates(certificates: Path) -> None:
     assert run(EXAMPLES / "client_certificates.py", certificates) == [
         "TLSv1.3 hello alice.example, whom CN=example authority vouches for"
