@@ -98,9 +98,9 @@ class DigestClient:
         """
         if not challenges:
             known = self._spaces.get((request.origin, request.proxy))
-            return (
-                None if known is None or not _within(known.challenge, request) else self._run(known, request, options)
-            )
+            if known is None or not _within(known.challenge, request):
+                return None
+            return self._run(known, request, options)
         space = self._choose(challenges, request, options)
         return None if space is None else self._run(space, request, options, fresh=True)
 
