@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from securestream.streams.credssp import CredSspStream as CredSspStream
     from securestream.streams.listeners import SecureListener as SecureListener
     from securestream.streams.negotiate import NegotiateStream as NegotiateStream
+    from securestream.streams.sasl import SaslStream as SaslStream
     from securestream.streams.tls import TlsStream as TlsStream
 
 _NAMES = {
@@ -118,6 +119,7 @@ _NAMES = {
     "streams.credssp": "CredSspStream",
     "streams.listeners": "SecureListener",
     "streams.negotiate": "NegotiateStream",
+    "streams.sasl": "SaslStream",
     "streams.tls": "TlsStream",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
