@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, 
 from contextlib import closing
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Literal, Self, cast
 
 import anyio
 
@@ -63,7 +63,8 @@ class SecureTransport(httpx.AsyncBaseTransport):
     Args:
         origin: whom to answer, ``scheme://host[:port]``.
         schemes: what to answer with, in order of preference.
-        verify: the TLS context; `None` for the system's authorities.
+        verify: the TLS context; `None` for the system's authorities. ``"none"`` gives up the proof of who the server
+            is, and so of whom a password is shown to.
         options: what is asked of handshakes; by default no protection of data, which is TLS's business.
         services: who performs effects; `None` for the process-wide ones.
         preemptive: whether to authenticate before the server asks, on connections that nothing authenticated yet.
@@ -75,7 +76,7 @@ class SecureTransport(httpx.AsyncBaseTransport):
         self,
         origin: str,
         *schemes: ClientScheme,
-        verify: ssl.SSLContext | None = None,
+        verify: ssl.SSLContext | Literal["none"] | None = None,
         options: Options | None = None,
         services: Services | None = None,
         preemptive: bool = False,
@@ -83,7 +84,7 @@ class SecureTransport(httpx.AsyncBaseTransport):
         proxy_schemes: Sequence[ClientScheme] = (),
     ) -> None:
         self._client = HttpClient(origin, *schemes)
-        self._verify = verify
+        self._verify = _checked(verify)
         self._options = http_options(options)
         self._services = services
         self._preemptive = preemptive
@@ -258,9 +259,10 @@ class SecureTransport(httpx.AsyncBaseTransport):
     ) -> httpcore.AsyncNetworkStream:
         """Ask the proxy for a connection to `origin` (RFC 9110 9.3.6), authenticated where it asks for that."""
 
-        async def again(_: Origin, __: MutableMapping[str, Any]) -> httpcore.AsyncNetworkStream:
-            opened = await _BACKEND.connect_tcp(proxy.host, proxy.port)
-            return await self._start_tls(opened, proxy, None) if proxy.is_secure else opened
+        async def again(_: Origin, extensions: MutableMapping[str, Any]) -> httpcore.AsyncNetworkStream:
+            seconds = _connect_timeout(extensions)
+            opened = await _BACKEND.connect_tcp(proxy.host, proxy.port, timeout=seconds)
+            return await self._start_tls(opened, proxy, seconds) if proxy.is_secure else opened
 
         link = _Link(proxy, again)
         link.use(stream)
@@ -409,3 +411,14 @@ def _connect_timeout(extensions: MutableMapping[str, Any]) -> float | None:
 def _extensions(response: httpcore.Response) -> dict[str, Any]:
     given: Any = response.extensions  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # untyped
     return dict(given)
+
+
+def _checked(verify: ssl.SSLContext | Literal["none"] | None) -> ssl.SSLContext | None:
+    if verify == "none":
+        context = httpcore.default_ssl_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    if verify is not None and (verify.verify_mode != ssl.CERT_REQUIRED or not verify.check_hostname):
+        raise UsageError('this TLS context does not verify the server: say verify="none" if that is meant')
+    return verify

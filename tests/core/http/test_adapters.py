@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Generator
 
 import httpx
@@ -208,6 +209,20 @@ async def test_tls_with_another_certificate_than_the_servers_is_refused(realm: R
         for scheme in (realm.as_(ALICE), ntlm(BOB)):
             async with _client(origin, scheme, realm) as client:
                 assert (await client.get(origin)).status_code == 401
+
+
+async def test_a_server_that_nobody_verifies_is_refused_unless_that_is_said(realm: Realm, app: WhoAmI) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    with pytest.raises(UsageError, match='verify="none"'):
+        SecureTransport("https://localhost", ntlm(BOB), verify=context)
+    bindings = end_point_bindings(LOCALHOST.der)
+    with serving(AuthenticationMiddleware(app, realm.offered(), bindings=bindings), tls=LOCALHOST) as origin:
+        async with httpx.AsyncClient(transport=SecureTransport(origin, ntlm(BOB))) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(origin)
+        async with httpx.AsyncClient(transport=SecureTransport(origin, ntlm(BOB), verify="none")) as client:
+            assert (await client.get(origin)).status_code == 200
 
 
 def test_blocking_transport(origin: str, realm: Realm, app: WhoAmI) -> None:

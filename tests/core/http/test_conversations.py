@@ -289,6 +289,7 @@ def test_without_a_connection_no_scheme_of_several_legs_is_offered_or_taken() ->
     refused = authenticate_blocking(server, _asks(encode_token("Three", b"x")), http(), None)
     assert isinstance(refused, Refused)
     assert not refused.continues
+    assert refused.error is None  # it was not even begun
 
 
 def test_an_unexpected_second_leg_without_a_connection_says_what_to_do() -> None:
