@@ -33,7 +33,10 @@ class Connection:
         return TlsSession("TLSv1.3", "cipher", peer_certificate=self.certificate)
 
 
-def external(peer: Principal | None = ALICE, connection: Connection | None = Connection(), **more: Any) -> External:  # noqa: B008
+CONNECTED = Connection()
+
+
+def external(peer: Principal | None = ALICE, connection: Connection | None = CONNECTED, **more: Any) -> External:
     """A server's mechanism on a connection."""
     return External(connection=cast("RecordConnection | None", connection), peer=peer, **more)
 
