@@ -35,6 +35,17 @@ KINDS = {
     "KDC: datagrams, password changed": ("kpasswd", "kerberos"),
     "KDC: streams, password changed": ("kpasswd", "kerberos"),
     "KDC: refusals": ("kerberos",),
+    **{
+        f"CredSSP: {kind}": ("tls", "credssp", "ntlmssp")
+        for kind in ("NTLM", "NTLM, TLS 1.2", "NTLM, version 2", "NTLM, refused")
+    },
+    "CredSSP: Negotiate, NTLM": ("credssp", "spnego", "ntlmssp"),
+    **{
+        f"CredSSP: {kind}": ("tls", "credssp", "gss-api", "kerberos")
+        for kind in ("Kerberos", "smart card", "remote guard")
+    },
+    "CredSSP: Negotiate, Kerberos": ("credssp", "spnego", "kerberos"),
+    "X.224": ("tpkt", "cotp", "rdp"),
     "TLS 1.3": ("tls",),
     "TLS 1.2": ("tls",),
 }

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from securestream.wire import der
+from tests.interop import emitted_credssp
 from tests.interop.emitted import ETYPES, MESSAGE_FRAMING_PORT, PASSWORD, UPGRADE, WHO_AM_I, Emitted
 from tests.interop.expected_tshark import KINDS, TSHARK
 from tests.interop.matrix import Filler
@@ -71,14 +72,14 @@ def seen(version: str, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """One run of tshark over everything."""
     folder = tmp_path_factory.mktemp("tshark")
     emitted = Emitted(folder)
-    logs = anyio.run(emitted.everything)
+    logs = [*anyio.run(emitted.everything), *anyio.run(emitted_credssp.everything, emitted)]
     damage(emitted)
     key_log = folder / "key-log"
     key_log.write_text("".join(log.read_text() for log in logs))
     packets = tshark.dissect(
         emitted.capture,
         folder,
-        decode_as=[f"tcp.port=={MESSAGE_FRAMING_PORT},mc-nmf"],
+        decode_as=[f"tcp.port=={MESSAGE_FRAMING_PORT},mc-nmf", f"tcp.port=={emitted_credssp.PORT},tls"],
         keytab=emitted.write_keytab(),
         kerberos__decrypt="TRUE",
         ntlmssp__nt_password=PASSWORD,
@@ -162,6 +163,23 @@ def test_delegated_credentials_are_opened(seen: Seen) -> None:
     offer = seen.of("LDAP: Negotiate, Kerberos, delegated")[0]
     assert "kerberos.encKrbCredPart_element" in offer.fields
     assert any(" usage 14 " in remark for remark in offer.remarks)
+
+
+@pytest.mark.parametrize(("kind", "fields"), emitted_credssp.DELEGATED.items())
+def test_credentials_in_credssp_are_opened_by_the_key_log_and_the_keytab(
+    seen: Seen, kind: str, fields: dict[str, list[str]]
+) -> None:
+    *_, delegating = (packet for packet in seen.of(kind) if "credssp.authInfo" in packet.fields)
+    assert {name: delegating.fields.get(f"credssp.{name}") for name in fields} == fields
+
+
+def test_a_refusal_in_credssp_is_an_ntstatus(seen: Seen) -> None:
+    codes = [
+        packet.fields["credssp.errorCode"]
+        for packet in seen.of("CredSSP: NTLM, refused")
+        if "credssp.errorCode" in packet.fields
+    ]
+    assert codes == [[str(0xC000006D - (1 << 32))]]  # STATUS_LOGON_FAILURE
 
 
 @pytest.mark.parametrize("kind", ["LDAP: Negotiate, NTLM", "LDAP: Negotiate, NTLM, signed"])
