@@ -51,8 +51,9 @@ class DigestClient:
         algorithms: what may be used. The strongest that a server offers is. MD5 is for those who name it.
         qops: what may be used, the preferred one first. ``AUTH_INT`` covers contents, and needs them at hand.
         userhash: whether the name is sent hashed where the server allows it.
-        server_proof: ``"when sent"`` also takes a response without the server's proof (``rspauth``), so that whoever
-            answers need not know the password; IIS and many devices send none. A wrong one is refused always.
+        server_proof: ``"when sent"`` also takes a success without the server's proof (``rspauth``), so that whoever
+            answers need not know the password; IIS and many devices send none. A wrong one is refused always. Errors
+            and redirects without one are from nobody (mod_auth_digest proves none of them): `Established.peer` says so.
 
     Raises:
         UsageError: the credential has no password, or nothing may be used.
@@ -199,7 +200,7 @@ class DigestClient:
             raise InvalidToken(f"the server's Authentication-Info is malformed: {error}") from error
         context = DigestContext(Role.INITIATOR, ContextFlags.MUTUAL, session=session, ha1=ha1, uri=request.target)
         if info.rspauth is None:
-            if self._server_proof == "required":
+            if self._server_proof == "required" and 200 <= reply.status < 300:
                 raise QualityNotMet(
                     "the server did not prove that it knows the password (no rspauth in Authentication-Info): "
                     'if it cannot, allow that with server_proof="when sent"'

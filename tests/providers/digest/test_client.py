@@ -309,7 +309,12 @@ def test_nextnonce_is_used_from_then_on(web: Web, world: World) -> None:
 
 
 def answered(
-    world: World, change: Change, *, client: DigestClient | None = None, body: bytes | None = b"content"
+    world: World,
+    change: Change,
+    *,
+    client: DigestClient | None = None,
+    body: bytes | None = b"content",
+    status: int = 200,
 ) -> Any:
     """A client's outcome when Authentication-Info is changed on its way."""
     qops = (Qop.AUTH, Qop.AUTH_INT)
@@ -324,7 +329,7 @@ def answered(
     reply = web.answer(request, need.authorization)
     information = change(reply.information[0])
     fields = [] if information is None else [information]
-    return machine.step(HttpReply.received(reply.status, information=fields, body=body)).established
+    return machine.step(HttpReply.received(status, information=fields, body=body)).established
 
 
 @pytest.mark.parametrize(
@@ -353,6 +358,21 @@ def test_a_missing_proof_is_refused_unless_that_was_allowed(world: World) -> Non
         outcome = answered(world, change, client=make_client(server_proof="when sent"))
         assert outcome.result.flags is ContextFlags.NONE
         assert not outcome.peer.is_authenticated
+
+
+@pytest.mark.parametrize("status", [204, 304, 302, 404, 500])
+def test_only_a_success_owes_the_proof_and_what_has_none_is_from_nobody(world: World, status: int) -> None:
+    """Seen: mod_auth_digest proves neither 404 nor 304. Whoever can answer with those can do so unasked, too."""
+    if status < 300:
+        with pytest.raises(QualityNotMet):
+            answered(world, lambda text: None, status=status)
+        return
+    outcome = answered(world, lambda text: None, status=status)
+    assert outcome.result.flags is ContextFlags.NONE
+    assert not outcome.peer.is_authenticated
+    assert answered(world, str, status=status).peer.is_authenticated
+    with pytest.raises(InvalidToken):
+        answered(world, lambda text: with_parameter(text, "rspauth", '"00"'), status=status)
 
 
 def test_a_nextnonce_without_proof_is_not_taken(world: World) -> None:
