@@ -82,13 +82,15 @@ class MemoryAccounts:
         Raises:
             UsageError: the name cannot be one.
         """
+        secret = Secret(password)
+        del password  # as for a credential
         user, _ = checked_name(name)
         scram: Secret[bytes] | None
         try:
-            scram = Secret(scram_verifier(password, salt_of(self._decoy.reveal(), name_key(user))).pack())
+            scram = Secret(scram_verifier(secret.reveal(), salt_of(self._decoy.reveal(), name_key(user))).pack())
         except MalformedMessage:  # such a password works for the other mechanisms
             scram = None
-        self._set(name, hash_of(password), sid, Secret(password), scram)
+        self._set(name, hash_of(secret.reveal()), sid, secret, scram)
 
     def add_hash(self, name: str, nt_hash: bytes, *, sid: str | None = None) -> None:
         """`add` for a caller who has the NT hash (16 octets) and not the password; such an account has no verifiers.

@@ -231,6 +231,16 @@ def test_a_password_that_saslprep_prohibits_works_without_scram(make: Callable[[
     assert kept(store, "alice", SCRAM) is None
 
 
+def test_a_refused_name_leaves_no_password_in_the_frames(make: Callable[[], Store]) -> None:
+    with pytest.raises(UsageError) as refused:
+        make().add("a:b", "the very secret", realms=[REALM])
+    traceback = refused.value.__traceback__
+    while traceback is not None:
+        if "services" in traceback.tb_frame.f_code.co_filename and "test_" not in traceback.tb_frame.f_code.co_name:
+            assert "the very secret" not in repr(traceback.tb_frame.f_locals)
+        traceback = traceback.tb_next
+
+
 def test_smbpasswd_keeps_none() -> None:
     assert not isinstance(SmbpasswdAccounts.__new__(SmbpasswdAccounts), VerifierStore)
 
