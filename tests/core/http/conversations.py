@@ -104,7 +104,8 @@ class Conversation:
         challenges = [
             value for name, value in fields if name.endswith("Authenticate") and name[0] == ("P" if proxy else "W")
         ]
-        return HttpReply.received(status, challenges, proxy=proxy)
+        information = [value for name, value in fields if name.endswith("Authentication-Info")]
+        return HttpReply.received(status, challenges, information, proxy=proxy)
 
     def fetch(self, request: HttpRequest = REQUEST, *, keeps_connection: bool = True) -> Established | None:
         """A page, authenticated where the server asks; `None` where nothing was answered, or all was refused."""

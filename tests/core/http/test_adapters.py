@@ -134,6 +134,18 @@ async def test_transport_before_the_server_asks(origin: str, realm: Realm, app: 
                 assert (await client.get(f"{origin}/x")).status_code == 200
 
 
+async def test_transport_authenticates_each_request_of_a_kept_connection(
+    origin: str, realm: Realm, app: WhoAmI
+) -> None:
+    """A server that looks at requests, and not at connections, need not ask each time."""
+    app.scopes.clear()
+    async with _client(origin, digest(BOB), realm, preemptive=True) as client:
+        for _ in range(3):
+            assert (await client.get(f"{origin}/x")).status_code == 200
+    credentials = [dict(scope["headers"])[b"authorization"] for scope in app.scopes]
+    assert [value.partition(b"nc=")[2][:8] for value in credentials] == [b"00000001", b"00000002", b"00000003"]
+
+
 async def test_transport_shows_a_refusal_and_goes_on(origin: str, realm: Realm) -> None:
     for scheme in (ntlm(WRONG), digest(WRONG)):
         async with _client(origin, scheme, realm) as client:
