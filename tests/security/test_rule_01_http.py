@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
-from securestream.credentials import Accounts, Credentials, Password
+from securestream.credentials import Accounts, Credentials, Keytab, Password
 from securestream.errors import SecureStreamError
 from securestream.http.client import HttpClient
 from securestream.http.fields import encode_token, parse_authorization, parse_challenges
@@ -49,12 +50,17 @@ def _mutated(value: str, name: str) -> str:
     return encode_token(found.scheme, mutations()[name](found.token or b""))
 
 
-def _conversation(scheme: str, client: str) -> Damaged:
+@cache
+def _stores() -> tuple[EmbeddedKdc, Keytab, Accounts]:
     kdc = EmbeddedKdc("EXAMPLE.COM")
     kdc.add_principal("alice", SECRET)
-    accounts = Accounts.memory(alice=SECRET)
+    return kdc, kdc.add_service("HTTP/localhost"), Accounts.memory(alice=SECRET)
+
+
+def _conversation(scheme: str, client: str) -> Damaged:
+    kdc, keytab, accounts = _stores()
     negotiate = Negotiate(Kerberos(config=kdc.config), Ntlm())
-    forms = Credentials(kdc.add_service("HTTP/localhost"), accounts)
+    forms = Credentials(keytab, accounts)
     server = HttpServer(
         TokenScheme("Negotiate", negotiate, forms),
         TokenScheme("NTLM", Ntlm(), accounts),
