@@ -67,7 +67,8 @@ class SecureTransport(httpx.AsyncBaseTransport):
             is, and so of whom a password is shown to.
         options: what is asked of handshakes; by default no protection of data, which is TLS's business.
         services: who performs effects; `None` for the process-wide ones.
-        preemptive: whether to authenticate before the server asks, on connections that nothing authenticated yet.
+        preemptive: whether to authenticate before the server asks; not again on a connection that a handshake of
+            several legs authenticated.
         proxy: ``http://host:port`` or ``https://...`` through which every connection is made, by CONNECT.
         proxy_schemes: what to answer the proxy with.
     """
@@ -144,7 +145,6 @@ class SecureTransport(httpx.AsyncBaseTransport):
             raise
         extensions = _extensions(response)
         if established is not None:
-            link.is_authenticated = True
             extensions.update({PEER: established.peer, ESTABLISHED: established})
         stream = _ResponseStream(self, link, response)
         return httpx.Response(response.status, headers=response.headers, stream=stream, extensions=extensions)
@@ -191,12 +191,14 @@ class SecureTransport(httpx.AsyncBaseTransport):
         extensions: MutableMapping[str, Any],
     ) -> tuple[httpcore.Response, Established | None]:
         response: httpcore.Response | None = None
+        several = False
         step = await respond(machine, None, self._services, answers=_ANSWERS)
         while isinstance(step.need, SendRequest):
             if response is not None:
                 await _drain(response, link)
                 if step.need.same_connection and not link.is_available:
                     raise PeerGone("the server closed the connection in the middle of the handshake: try again")
+            several = several or step.need.same_connection
             name = b"Proxy-Authorization" if client.is_proxy else b"Authorization"
             response = await link.send(made.authorized(name, step.need.authorization), extensions)
             try:
@@ -205,6 +207,7 @@ class SecureTransport(httpx.AsyncBaseTransport):
                 return response, None  # the response says so itself
         if response is None:
             raise UsageError("a scheme's handshake sends the request at least once")
+        link.is_authenticated = several and step.established is not None
         return response, step.established
 
     # --- connections ---------------------------------------------------------------------------------------------
