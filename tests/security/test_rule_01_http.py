@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import count
 
 import pytest
 
@@ -27,6 +28,7 @@ from tests.core.http.conversations import Alter, Conversation
 SECRET = "canary-password-4711"
 OTHER = "canary-password-4712"
 REQUEST = HttpRequest("GET", "/page", Origin("http", "localhost", 80))
+_SOURCES = count(1)
 SCHEMES = ("Negotiate", "NTLM", "Digest")
 
 
@@ -72,7 +74,8 @@ def _conversation(scheme: str, client: str) -> Damaged:
         "NTLM": TokenScheme("NTLM", Ntlm(), who),
         "Digest": DigestClient(who),
     }
-    talk = Damaged(server, HttpClient(REQUEST.origin, answers[scheme]), options=http_options(), services=kdc.services())
+    options = replace(http_options(), source=f"192.0.2.{next(_SOURCES)}")  # nobody is throttled for another's failure
+    talk = Damaged(server, HttpClient(REQUEST.origin, answers[scheme]), options=options, services=kdc.services())
     talk.damage(-1, "")
     return talk
 
