@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from securestream.credentials import Certificate, Credential, find_form
-from securestream.errors import InvalidToken, LogonDenied, UsageError
+from securestream.errors import LogonDenied, UsageError
 from securestream.options import Options, Role
 from securestream.principal import Principal, unauthenticated
 from securestream.provider import Established, Exchange, Handshake, PackageInfo, TargetName, Unusable
@@ -15,13 +15,14 @@ from securestream.sasl.mechanism import (
     Authorize,
     NoLayer,
     authorized,
+    check_authzid,
     check_no_layer_wanted,
     mechanism_info,
     own_identity,
+    read_authzid,
 )
 
 NAME: Final = "EXTERNAL"
-_LONGEST_AUTHZID: Final = 1024
 _INFO: Final = mechanism_info(NAME, "The client's TLS certificate (RFC 4422)")
 
 
@@ -36,12 +37,18 @@ class External:
         peer: whom its certificate stands for: ``stream.extra(SecurityAttribute.peer)``.
         authzid: as whom a client wants to act; empty for itself.
         authorize: whether a server lets a client act as another identity that it asks for.
+
+    Raises:
+        UsageError: the authorisation identity cannot be sent.
     """
 
     connection: RecordConnection | None = None
     peer: Principal | None = None
     authzid: str = ""
     authorize: Authorize = own_identity
+
+    def __post_init__(self) -> None:
+        check_authzid(self.authzid)
 
     @property
     def info(self) -> PackageInfo:
@@ -85,8 +92,6 @@ class External:
             QualityNotMet: a security layer is asked for; TLS is the protection here.
         """
         check_no_layer_wanted(NAME, options)
-        if "\0" in self.authzid:
-            raise UsageError("an authorisation identity has no NUL")
         layer = NoLayer(NAME, Role.INITIATOR, authzid=self.authzid)
         yield from ()  # a handshake is a generator, and this one needs nothing of its driver
         return Established(layer, unauthenticated(NAME), self.authzid.encode())
@@ -108,15 +113,6 @@ class External:
         peer = self._proved()
         if peer is None:
             raise LogonDenied("EXTERNAL was refused: no certificate of this client was verified by TLS")
-        authzid = _read_authzid(token)
+        authzid = read_authzid(token)
         authorized(peer, authzid, self.authorize)
         return Established(NoLayer(NAME, Role.ACCEPTOR, authzid=authzid), peer)
-
-
-def _read_authzid(token: bytes) -> str:
-    if len(token) > _LONGEST_AUTHZID or b"\0" in token:
-        raise InvalidToken("the client's authorisation identity is too long, or has a NUL")
-    try:
-        return token.decode()
-    except UnicodeDecodeError:
-        raise InvalidToken("the client's authorisation identity is not UTF-8") from None

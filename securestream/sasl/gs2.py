@@ -10,6 +10,7 @@ from securestream.channel_bindings import ChannelBindings
 from securestream.errors import BadBindings, Downgrade, MalformedMessage, UsageError
 from securestream.options import BindingPolicy, Options
 from securestream.redaction import Redacted
+from securestream.sasl.mechanism import read_authzid
 
 PLUS: Final = "-PLUS"
 """How the name of a mechanism ends whose client must bind to the channel."""
@@ -78,6 +79,7 @@ class Gs2Header(Redacted):
 
         Raises:
             MalformedMessage: there is none.
+        InvalidToken: the authorisation identity is too long.
         """
         nonstandard = octets.startswith(b"F,")
         parts = (octets[2:] if nonstandard else octets).split(b",", 2)
@@ -106,7 +108,7 @@ def _read_flag(text: str) -> tuple[Flag, str]:
 def _read_authzid(text: str) -> str:
     if text and not text.startswith("a="):
         raise MalformedMessage("between the commas of a GS2 header stands an authorisation identity, or nothing")
-    return unescape(text[2:]) if text else ""
+    return read_authzid(unescape(text[2:]).encode()) if text else ""
 
 
 def split_bindings(bindings: ChannelBindings) -> tuple[str, bytes]:

@@ -26,6 +26,7 @@ from securestream.sasl.gssapi import KERBEROS, check_kerberos
 from securestream.sasl.mechanism import (
     Authorize,
     authorized,
+    check_authzid,
     check_no_layer_wanted,
     mechanism_info,
     own_identity,
@@ -54,7 +55,7 @@ class Gs2Krb5:
         authorize: whether a server lets a client act as another identity that it asks for.
 
     Raises:
-        UsageError: the package is not Kerberos.
+        UsageError: the package is not Kerberos, or the authorisation identity cannot be sent.
     """
 
     package: SecurityPackage
@@ -64,6 +65,7 @@ class Gs2Krb5:
 
     def __post_init__(self) -> None:
         check_kerberos(NAME, self.package)
+        check_authzid(self.authzid)
 
     @property
     def name(self) -> str:

@@ -31,8 +31,10 @@ from securestream.sasl.mechanism import (
     MAX_BUFFER,
     Authorize,
     authorized,
+    check_authzid,
     mechanism_info,
     own_identity,
+    read_authzid,
 )
 
 NAME: Final = "GSSAPI"
@@ -43,7 +45,6 @@ _BITS: Final = {Protection.NONE: 1, Protection.SIGN: 2, Protection.ENCRYPT_AND_S
 """RFC 4752 3.3."""
 _LEVELS: Final = {bit: level for level, bit in _BITS.items()}
 _HEAD: Final = 4
-_LONGEST_AUTHZID: Final = 1024
 
 _INFO: Final = mechanism_info(
     NAME,
@@ -76,8 +77,7 @@ class Gssapi:
     def __post_init__(self) -> None:
         check_kerberos(NAME, self.package)
         check_buffer(self.max_buffer)
-        if "\0" in self.authzid or len(self.authzid.encode()) > _LONGEST_AUTHZID:
-            raise UsageError(f"an authorisation identity has no NUL and at most {_LONGEST_AUTHZID} octets")
+        check_authzid(self.authzid)
 
     @property
     def info(self) -> PackageInfo:
@@ -253,14 +253,11 @@ def _deliver(token: bytes | None) -> Generator[Effect[Any], Any, None]:
 
 def _read_choice(plain: bytes, offered: int) -> tuple[Protection, int, str]:
     """The layer that the client chose, its buffer, and as whom it wants to act."""
-    if len(plain) < _HEAD or len(plain) > _HEAD + _LONGEST_AUTHZID:
-        raise InvalidToken("the client's choice of a security layer is too short or too long")
+    if len(plain) < _HEAD:
+        raise InvalidToken("the client's choice of a security layer is too short")
     chosen, buffer = _LEVELS.get(plain[0]), int.from_bytes(plain[1:_HEAD], "big")
     if chosen is None or not plain[0] & offered:
         raise InvalidToken(f"the client chose the security layer {plain[0]}, which was not offered")
     if chosen is Protection.NONE and buffer:
         raise InvalidToken("the client chose no security layer and a buffer for one (RFC 4752 3.2)")
-    try:
-        return chosen, buffer, plain[_HEAD:].decode()
-    except UnicodeDecodeError:
-        raise InvalidToken("the client's authorisation identity is not UTF-8") from None
+    return chosen, buffer, read_authzid(plain[_HEAD:])

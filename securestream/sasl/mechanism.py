@@ -23,7 +23,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias, runtime_checkable
 
-from securestream.errors import NotAuthorized, QualityNotMet, Unsupported
+from securestream.errors import InvalidToken, NotAuthorized, QualityNotMet, Unsupported, UsageError
 from securestream.options import ContextFlags, Options, Protection, Role
 from securestream.principal import Principal
 from securestream.provider import (
@@ -42,6 +42,9 @@ MAX_BUFFER: Final = 0xFFFFFF
 DEFAULT_BUFFER: Final = 65536
 """The largest buffer that this end takes where nobody says another size."""
 
+LONGEST_AUTHZID: Final = 1024
+"""Octets of an authorisation identity; no profile has longer names."""
+
 Authorize: TypeAlias = Callable[[Principal, str], bool]
 """Whether who was authenticated may act as an authorisation identity (RFC 4422 3.4.1) that is not empty. Pure."""
 
@@ -50,6 +53,31 @@ def own_identity(principal: Principal, authzid: str) -> bool:
     """Everybody may act as himself: under his name, alone or with its authority (``name@authority``)."""
     names = {principal.name, f"{principal.name}@{principal.authority}", f"{principal.authority}\\{principal.name}"}
     return authzid in names
+
+
+def check_authzid(authzid: str) -> None:
+    """Refuse an authorisation identity that cannot be sent (RFC 4422 3.4.1).
+
+    Raises:
+        UsageError: it has a NUL, or is too long, or is no text.
+    """
+    octets = authzid.encode("utf-8", "surrogatepass")
+    if b"\0" in octets or len(octets) > LONGEST_AUTHZID or octets != authzid.encode("utf-8", "replace"):
+        raise UsageError(f"an authorisation identity is text without NUL, of at most {LONGEST_AUTHZID} octets")
+
+
+def read_authzid(octets: bytes) -> str:
+    """The authorisation identity that a client sent.
+
+    Raises:
+        InvalidToken: it is none.
+    """
+    if len(octets) > LONGEST_AUTHZID or b"\0" in octets:
+        raise InvalidToken("the client's authorisation identity is too long, or has a NUL")
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        raise InvalidToken("the client's authorisation identity is not UTF-8") from None
 
 
 def authorized(principal: Principal, authzid: str, authorize: Authorize) -> None:

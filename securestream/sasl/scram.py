@@ -48,6 +48,7 @@ from securestream.sasl.mechanism import (
     Authorize,
     NoLayer,
     authorized,
+    check_authzid,
     check_no_layer_wanted,
     mechanism_info,
     own_identity,
@@ -93,6 +94,9 @@ class ScramSha256:
         authorize: whether a server lets a client act as another identity that it asks for.
         least_iterations: a client refuses servers that tell fewer.
         most_iterations: a client refuses servers that tell more, before it computes them.
+
+    Raises:
+        UsageError: the authorisation identity cannot be sent.
     """
 
     plus: bool = False
@@ -100,6 +104,9 @@ class ScramSha256:
     authorize: Authorize = own_identity
     least_iterations: int = LEAST_ITERATIONS
     most_iterations: int = MOST_ITERATIONS
+
+    def __post_init__(self) -> None:
+        check_authzid(self.authzid)
 
     @property
     def name(self) -> str:
@@ -299,7 +306,7 @@ def _accept(mechanism: ScramSha256, credential: Credential | None, options: Opti
             user,
             SCRAM_SHA_256,
             "",
-            _Proof(final.proof, parameters, _auth_message(first, answer, final.unproven)),
+            _Proof(final.proof, _auth_message(first, answer, final.unproven)),
             options.source,
             options.clock(),
             mechanism.name,
@@ -333,13 +340,11 @@ class _Proof:
 
     Args:
         proof: the client's.
-        told: what the client was told; a verifier that was made anew meanwhile proves nothing.
         message: what is proved.
     """
 
-    def __init__(self, proof: bytes, told: ScramParameters, message: bytes) -> None:
+    def __init__(self, proof: bytes, message: bytes) -> None:
         self._proof = proof
-        self._told = told
         self._message = message
 
     def __call__(self, octets: bytes) -> bytes | None:
@@ -347,8 +352,7 @@ class _Proof:
         signature = hmac.digest(verifier.stored_key, self._message, _HASHED)
         stored = hashlib.sha256(_xor(self._proof, signature)).digest()
         own = hmac.digest(verifier.server_key, self._message, _HASHED)
-        right = hmac.compare_digest(stored, verifier.stored_key)
-        return own if right and verifier.parameters == self._told else None
+        return own if hmac.compare_digest(stored, verifier.stored_key) else None
 
 
 _INVALID_PROOF: Final = "invalid-proof"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from securestream.errors import FramingError, MalformedMessage, Unsupported
+from securestream.errors import FramingError, InvalidToken, MalformedMessage, Unsupported
 from securestream.framing.base import SealedFrame
 from securestream.framing.sasl import SaslFraming
 from securestream.sasl.gs2 import Gs2Header
 from securestream.sasl.scram_messages import ClientFinal, ClientFirst, ServerFirst, read_server_final
 from tests.fuzz.harness import Parser
 
-_REFUSALS = (MalformedMessage, Unsupported)
+_REFUSALS = (MalformedMessage, InvalidToken, Unsupported)
 _HEADER = (b"n,,", b"y,a=alice,", b"p=tls-exporter,a=b=2Cc=3D,\x01\x00rest", b"F,n,,", b"p=tls-unique,,n=x,r=y")
 _FIRST = (
     b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
@@ -64,7 +64,7 @@ def _buffers(octets: bytes) -> None:
 
 
 PARSERS = [
-    Parser("sasl.gs2", _header, _HEADER),
+    Parser("sasl.gs2", _header, _HEADER, allowed=(MalformedMessage, InvalidToken)),
     Parser("sasl.scram.client_first", _first, _FIRST, allowed=_REFUSALS),
     Parser("sasl.scram.server_first", _answer, _ANSWER, allowed=_REFUSALS),
     Parser("sasl.scram.client_final", _final, _FINAL, allowed=_REFUSALS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from securestream.machine import HandshakeMachine, State
 from securestream.options import ContextFlags, Options, Protection, Role, required_flags
 from securestream.principal import Principal
 from securestream.provider import SecurityContext
-from securestream.sasl import Gssapi, GssLayer
+from securestream.sasl import External, Gs2Krb5, Gssapi, GssLayer, ScramSha256
 from securestream_providers.kerberos import KerberosContext
 from securestream_providers.ntlm import Ntlm
 from tests.core.sasl.ends import (
@@ -134,10 +135,11 @@ def test_only_kerberos_goes_into_it() -> None:
         Gssapi(Ntlm())
 
 
-@pytest.mark.parametrize("authzid", ["a\0b", "x" * 1025])
+@pytest.mark.parametrize("authzid", ["a\0b", "x" * 1025, "\ud800"])
 def test_an_authorisation_identity_that_cannot_be_sent_is_the_callers_mistake(authzid: str) -> None:
-    with pytest.raises(UsageError, match="authorisation identity"):
-        Gssapi(kerberos(), authzid=authzid)
+    for make in (partial(Gssapi, kerberos()), partial(Gs2Krb5, kerberos()), ScramSha256, External):
+        with pytest.raises(UsageError, match="authorisation identity"):
+            make(authzid=authzid)
 
 
 def trust_root(principal: Principal, authzid: str) -> bool:

@@ -355,6 +355,7 @@ def test_what_a_server_tells_of_its_refusal_is_reported(told: str, kind: ErrorKi
         b"n,b=bob,n=alice,r=abc",
         b"n,a=,n=alice,r=abc",
         b"n,a=b=2cb,n=alice,r=abc",
+        b"n,a=" + b"b" * 1025 + b",n=alice,r=abc",
         b"n,,n=,r=abc",
         b"n,,n=al=ice,r=abc",
         b"n,,n=ali\0ce,r=abc",
@@ -412,42 +413,52 @@ def test_a_clients_last_message_is_refused(change: Callable[[bytes], bytes]) -> 
     assert found.kinds[Role.ACCEPTOR] in ("INVALID_TOKEN", "LOGON_DENIED")
 
 
-def right_proof_over(bound: bytes) -> Callable[[bytes], bytes]:
-    """A client's last message that proves the password, and binds to something else."""
-
-    def forge(first: bytes, answer: bytes) -> bytes:
-        bare = first.split(b",", 2)[2]
-        salt = base64.b64decode(answer.split(b",s=")[1].split(b",")[0])
-        iterations = int(answer.rpartition(b"i=")[2])
-        nonce = answer.split(b",")[0]
-        unproven = b"c=" + base64.b64encode(bound) + b"," + nonce
-        salted = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, iterations)
-        key = hmac.digest(salted, b"Client Key", "sha256")
-        signature = hmac.digest(hashlib.sha256(key).digest(), b",".join((bare, answer, unproven)), "sha256")
-        proof = bytes(a ^ b for a, b in zip(key, signature, strict=True))
-        return unproven + b",p=" + base64.b64encode(proof)
-
-    def respond(first: bytes) -> bytes:
-        machine = acceptor(
-            PLUS if first.startswith(b"p") else SCRAM, accounts(), BOUND if first[:1] == b"p" else options()
-        )
-        answer = stepped(machine, first)
-        assert answer is not None
-        with pytest.raises(SecureStreamError) as refused:
-            respond_blocking(machine, forge(first, answer))
-        assert isinstance(refused.value, BadBindings)
-        assert refused.value.told is ErrorKind.LOGON_DENIED
-        return owed(refused.value) or b""
-
-    return respond
+def proved(bound: bytes, nonce: bytes | None, first: bytes, answer: bytes) -> bytes:
+    """A client's last message with a right proof, whatever it binds to and whatever nonce it repeats."""
+    told, salt, iterations = answer.split(b",")
+    unproven = b"c=" + base64.b64encode(bound) + b"," + (told if nonce is None else b"r=" + nonce)
+    salted = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), base64.b64decode(salt[2:]), int(iterations[2:]))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    message = b",".join((first.split(b",", 2)[2], answer, unproven))
+    signature = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
+    return unproven + b",p=" + base64.b64encode(bytes(a ^ b for a, b in zip(key, signature, strict=True)))
 
 
-def test_a_right_proof_over_another_channel_reads_like_a_wrong_password() -> None:
-    first = b"p=tls-exporter,,n=alice,r=abc"
-    other = OTHER_BINDINGS.application_data.partition(b":")[2]
-    assert right_proof_over(b"p=tls-exporter,," + other)(first) == b"e=invalid-proof"
-    assert right_proof_over(b"p=tls-exporter,,")(first) == b"e=invalid-proof"
-    assert right_proof_over(b"y,,")(b"n,,n=alice,r=abc") == b"e=invalid-proof"
+def refused_by(first: bytes, bound: bytes, nonce: bytes | None = None) -> SecureStreamError:
+    """How a server refuses a client that has the right password."""
+    plus = first.startswith(b"p")
+    machine = acceptor(PLUS if plus else SCRAM, accounts(), BOUND if plus else options())
+    answer = stepped(machine, first)
+    assert answer is not None
+    with pytest.raises(SecureStreamError) as refused:
+        respond_blocking(machine, proved(bound, nonce, first, answer))
+    return refused.value
+
+
+OTHER = OTHER_BINDINGS.application_data.partition(b":")[2]
+
+
+@pytest.mark.parametrize(
+    ("first", "bound"),
+    [
+        (b"p=tls-exporter,,n=alice,r=abc", b"p=tls-exporter,," + OTHER),
+        (b"p=tls-exporter,,n=alice,r=abc", b"p=tls-exporter,,"),
+        (b"n,,n=alice,r=abc", b"y,,"),
+        (b"n,,n=alice,r=abc", b"n,a=alice,"),
+    ],
+)
+def test_a_right_proof_over_another_channel_reads_like_a_wrong_password(first: bytes, bound: bytes) -> None:
+    error = refused_by(first, bound)
+    assert isinstance(error, BadBindings)
+    assert error.told is ErrorKind.LOGON_DENIED
+    assert owed(error) == b"e=invalid-proof"
+
+
+@pytest.mark.parametrize("nonce", [b"abc", b"abcd", b"another"])
+def test_a_right_proof_over_another_nonce_is_of_another_exchange(nonce: bytes) -> None:
+    error = refused_by(b"n,,n=alice,r=abc", b"n,,", nonce)
+    assert isinstance(error, InvalidToken)
+    assert "not the one of this exchange" in str(error)
 
 
 def test_a_verifier_that_was_made_anew_meanwhile_proves_nothing() -> None:
