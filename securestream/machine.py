@@ -168,6 +168,7 @@ class HandshakeMachine:
         limits = self._limits
         if len(token) > limits.token_size or self._legs > limits.legs or self._octets > limits.handshake_octets:
             self.close()
+            del token  # this frame is in the traceback of what is raised
             raise LimitExceeded(
                 f"the peer's handshake is over the limit (token {limits.token_size} octets, {limits.legs} legs, "
                 f"{limits.handshake_octets} octets in all): raise Options.limits if this peer is legitimate"

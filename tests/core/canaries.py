@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from examples.custom_provider import SharedKey, SharedKeyPackage
 from securestream.ambient import system_clock, system_options
@@ -23,6 +24,9 @@ from securestream.records.base import RecordConnection
 from securestream.records.endpoints import Engine
 from securestream.redaction import Secret
 from securestream.services.nt_hash import nt_hash
+from securestream_providers.credssp import CredSsp, Delegation
+from securestream_providers.digest import Digest
+from securestream_providers.digest.sasl import DigestMd5
 from securestream_providers.krb5.names import KerberosName
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
@@ -129,6 +133,31 @@ def schannel(engine: Engine) -> Setup:
     )
 
 
+def digest() -> Setup:
+    """SASL's DIGEST-MD5; what Digest does for HTTP is no package's handshake."""
+    package = Digest(sasl=DigestMd5(realms=["canary.example"], services=["host/localhost"]))
+    secrets: dict[str, str | bytes] = {"password": PASSWORD, "wrong password": PASSWORD[::-1]}
+    for name, password in (("verifier", PASSWORD), ("wrong verifier", PASSWORD[::-1])):
+        secrets[name] = hashlib.md5(f"alice:canary.example:{password}".encode(), usedforsecurity=False).digest()
+    wrong = Password("alice", PASSWORD[::-1])
+    return Setup(package, Password("alice", PASSWORD), package, Accounts.memory(alice=PASSWORD), secrets, wrong)
+
+
+def credssp(inside: Setup, *, verify: Literal["full", "none"] = "full") -> Setup:
+    """The negotiation of `inside` within TLS, which delegates the password."""
+    secrets = inside.secrets | {"password": PASSWORD, "wrong password": PASSWORD[::-1]}
+    secrets |= {name: secret for name, secret in schannel("stdlib").secrets.items() if name.startswith("server key")}
+    delegated, wrong = Password("alice", PASSWORD), Password("alice", PASSWORD[::-1])
+    return Setup(
+        CredSsp(inside.initiator, Schannel(trust=CA.pem, verify=verify), delegation=Delegation("host/localhost")),
+        Credentials(inside.initiating, delegated),
+        CredSsp(inside.acceptor, Schannel()),
+        Credentials(Certificate(SERVER.chain_pem, SERVER.key_pem), inside.accepting),
+        secrets,
+        Credentials(inside.wrong, wrong),
+    )
+
+
 def shared_key() -> Setup:
     package, alice, bob = SharedKeyPackage(), SharedKey("alice", SHARED), SharedKey("bob", SHARED[::-1])
     secrets: dict[str, str | bytes] = {"shared key": SHARED, "reversed key": SHARED[::-1]}
@@ -141,6 +170,11 @@ def negotiated(setup: Setup, *others: SecurityPackage) -> Setup:
 
 
 SETUPS: dict[str, dict[str, Callable[[], Setup]]] = {
+    "credssp": {
+        "kerberos": lambda: credssp(negotiated(kerberos(), Ntlm()), verify="none"),
+        "ntlm": lambda: credssp(negotiated(ntlm())),
+    },
+    "digest": {"sasl": digest},
     "ntlm": {"password": ntlm, "hash": ntlm_with_a_hash},
     "kerberos": {"tickets": kerberos},
     "negotiate": {
@@ -153,10 +187,12 @@ SETUPS: dict[str, dict[str, Callable[[], Setup]]] = {
 """How to set up each package; a package that is installed and missing here fails the tests."""
 
 CASES = {f"{package} {form}": make for package, forms in SETUPS.items() for form, make in forms.items()}
-RECORDS = {name: make for name, make in CASES.items() if name.startswith("schannel")}
+RECORDS = {name: make for name, make in CASES.items() if name.startswith(("credssp", "schannel"))}
 """Whose result is a record connection."""
 TOKENS = {name: make for name, make in CASES.items() if name not in RECORDS}
 """Whose result is a security context."""
+LAYERS = {name: make for name, make in TOKENS.items() if name.startswith("digest")}
+"""Of those, whose context is a layer of SASL: what it does was negotiated, and it has no detached signatures."""
 
 
 class Failing(Services):
