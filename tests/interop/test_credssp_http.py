@@ -14,17 +14,20 @@ import pytest
 
 from securestream.ambient import system_options
 from securestream.credentials import Accounts, Credentials, Password
+from securestream.drive import respond_blocking
+from securestream.http.client import HttpClient
 from securestream.http.fields import parse_challenges
 from securestream.http.performing import authenticate_blocking
-from securestream.http.schemes import HttpRequest, Origin
+from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest
 from securestream.http.server import Admitted, HttpConnection, HttpServer
 from securestream.http.tokens import TokenScheme
 from securestream.options import Protection
-from securestream.provider import SecurityContext
-from securestream_providers.credssp import CredSsp
+from securestream.provider import Established, SecurityContext
+from securestream_providers.credssp import CredSsp, Delegation
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
-from tests.interop.credssp_ends import ALICE, DOMAIN, LEAF, PASSWORD, USER
+from securestream_providers.schannel import Schannel
+from tests.interop.credssp_ends import ALICE, CA, DOMAIN, LEAF, PASSWORD, USER
 from tests.interop.expected_credssp import CREDSSP
 from tests.interop.matrix import Filler
 from tests.interop.peers import pyspnego
@@ -112,3 +115,34 @@ def test_a_wrong_password_is_told_in_the_challenge(accounts: dict[str, str], ver
     with pytest.raises(Refused, match="InvalidCredentialError"):
         Conversation().log_on(theirs)
     matrix.fill(CREDSSP, pyspnego.NAME, version, "initiator", "HTTP, wrong password", "refused and told")
+
+
+def test_our_client(accounts: dict[str, str], version: str, matrix: Filler) -> None:
+    # in TLS 1.3 our last flight and first TSRequest travel together, of which pyspnego 0.12 answers the first alone
+    theirs = CredSspPeer(accounts, tls=ssl.TLSVersion.TLSv1_2)
+    theirs.accept(LEAF)
+    established = ask(theirs, Password(ALICE, PASSWORD))
+    assert theirs.delegated() == (DOMAIN, USER, PASSWORD)
+    connection = established.result
+    assert not isinstance(connection, SecurityContext)
+    connection.send(b"an envelope")
+    assert theirs.unwrap(connection.data_to_send()) == b"an envelope"
+    matrix.fill(CREDSSP, pyspnego.NAME, version, "acceptor", "HTTP, TLSv1.2", "password delegated, data")
+
+
+def ask(theirs: CredSspPeer, credential: Password) -> Established:
+    """A request of our client, which pyspnego answers as a WinRM service does."""
+    package = CredSsp(Negotiate(Ntlm()), Schannel(trust=CA.pem), delegation=Delegation("HTTP/localhost"))
+    client = HttpClient(ORIGIN, TokenScheme("CredSSP", package, credential, needs_connection=True))
+    request = HttpRequest("POST", "/wsman", ORIGIN)
+    machine = client.begin(request, HttpReply.received(401, ["CredSSP"]), OPTIONS, keeps_connection=True)
+    assert machine is not None
+    step = respond_blocking(machine, answers=(SendRequest,))
+    while isinstance(step.need, SendRequest):
+        token = base64.b64decode(step.need.authorization.removeprefix("CredSSP "), validate=True)
+        answer = theirs.step(token)
+        challenge = f"CredSSP {base64.b64encode(answer or b'').decode()}"
+        reply = HttpReply.received(200) if theirs.complete else HttpReply.received(401, [challenge])
+        step = respond_blocking(machine, reply, answers=(SendRequest,))
+    assert step.established is not None
+    return step.established
