@@ -30,7 +30,8 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 PEER: Final = "securestream.peer"
 """Where in the scope the client's `Principal` stands; `None` where `AuthenticationMiddleware` lets nobody in, too."""
 ESTABLISHED: Final = "securestream.established"
-"""Where in the scope the outcome of the handshake stands, with a delegated credential, if any."""
+"""Where in the scope the outcome of the handshake stands, with a delegated credential, if any. The keys of its context
+last as long as the request, or as the connection that it authenticated."""
 CONNECTION: Final = "securestream.connection"
 """Where in the scope's state a server puts the `HttpConnection` of the request's connection."""
 BODY_LIMIT: Final = 1 << 20
@@ -157,7 +158,11 @@ class AuthenticationMiddleware:
         scope[ESTABLISHED] = None if admitted is None else admitted.established
         if admitted is not None and admitted.confirms:
             send = _Confirming(send, admitted, self._body_limit if admitted.scheme.needs_body else 0)
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if admitted is not None:
+                admitted.served(self._connection(scope))
 
 
 class _Confirming:

@@ -71,6 +71,12 @@ class Admitted(Redacted):
         """
         return self.scheme.confirm(self.established, self.request, body) if self.confirms else ()
 
+    def served(self, connection: HttpConnection | None) -> None:
+        """The response is complete: the keys are dropped, unless the connection stays authenticated."""
+        kept = None if connection is None else connection.admitted
+        if kept is None or kept.established is not self.established:
+            _discard(self.established)
+
 
 @dataclass(frozen=True, repr=False)
 class Refused(Redacted):

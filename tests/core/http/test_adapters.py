@@ -131,7 +131,10 @@ async def test_transport_before_the_server_asks(origin: str, realm: Realm, app: 
         app.scopes.clear()
         async with _client(origin, scheme, realm, preemptive=True) as client:
             for _ in range(2):
-                assert (await client.get(f"{origin}/x")).status_code == 200
+                response = await client.get(f"{origin}/x")
+                assert (response.status_code, len(response.history)) == (200, 0)
+        expected = [True, False] if scheme.needs_connection else [True, True]  # a ticket is for one request
+        assert [b"authorization" in dict(scope["headers"]) for scope in app.scopes] == expected
 
 
 async def test_transport_authenticates_each_request_of_a_kept_connection(

@@ -11,7 +11,7 @@ import pytest
 from securestream.channel_bindings import ChannelBindings
 from securestream.credentials import Accounts
 from securestream.drive import respond_blocking
-from securestream.errors import NotAuthorized, Unsupported, UsageError
+from securestream.errors import ContextExpired, NotAuthorized, Unsupported, UsageError
 from securestream.http.asgi import (
     CONNECTION,
     ESTABLISHED,
@@ -26,12 +26,12 @@ from securestream.http.client import HttpClient
 from securestream.http.fields import encode_token
 from securestream.http.performing import http_options
 from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest, ServerScheme
-from securestream.http.server import HttpConnection
+from securestream.http.server import HttpConnection, HttpServer
 from securestream.http.tokens import TokenScheme
 from securestream.provider import Established
 from securestream_providers.digest import DigestClient, DigestServer, Qop
 from tests.certificates import authority
-from tests.core.http.conversations import OneLeg, one_leg, three_legs
+from tests.core.http.conversations import ORIGIN, Conversation, OneLeg, one_leg, three_legs
 from tests.core.http.peers import BOB
 
 HELLO = encode_token("One", b"hello").encode()
@@ -125,6 +125,26 @@ def test_the_application_sees_the_principal_and_the_client_the_proof() -> None:
     assert _fields(sent[0], b"x") == [b"y"]
     assert app.scopes[0][PEER].name == "bob"
     assert app.scopes[0][ESTABLISHED].peer.name == "bob"
+
+
+def test_keys_last_as_long_as_the_request() -> None:
+    middleware, app = _middleware()
+    _serve(middleware, _scope(HELLO, state={CONNECTION: HttpConnection()}))
+    assert app.scopes[0][ESTABLISHED].result.discarded
+
+
+def test_keys_of_a_connection_that_stays_authenticated_last_as_long_as_it() -> None:
+    middleware, app = _middleware(three_legs())
+    connection = HttpConnection()
+    talk = Conversation(HttpServer(three_legs()), HttpClient(ORIGIN, three_legs()), connection)
+    talk.fetch()
+    assert connection.admitted is not None
+    _serve(middleware, _scope(state={CONNECTION: connection}))
+    context = app.scopes[0][ESTABLISHED].result
+    context.sign(b"still there")
+    connection.close()
+    with pytest.raises(ContextExpired):
+        context.sign(b"gone")
 
 
 def test_malformed_credentials_are_a_bad_request() -> None:
