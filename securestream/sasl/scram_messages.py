@@ -218,12 +218,10 @@ def _armor(octets: bytes) -> str:
 
 
 def _octets(text: str, most: int) -> bytes:
-    if len(text) > most * 4 // 3 + 4:
-        raise MalformedMessage("SCRAM: a value is too long")
     try:
         octets = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise MalformedMessage("SCRAM: a value is no base64") from None
-    if not octets:
-        raise MalformedMessage("SCRAM: a value is empty")
+    if not 1 <= len(octets) <= most:
+        raise MalformedMessage(f"SCRAM: a value has {len(octets)} octets, 1 to {most} are due")
     return octets

@@ -290,6 +290,7 @@ WRONG_ANSWERS: list[tuple[Reply, type[SecureStreamError]]] = [
     (lambda nonce: b"r=" + nonce + b"z,i=4096,s=c2FsdA==", InvalidToken),
     (lambda nonce: b"m=ext,r=" + nonce + b"z" + SALTED + b"4096", Unsupported),
     (lambda nonce: b"r=" + nonce + b"z" + b"y" * 300 + SALTED + b"4096", InvalidToken),
+    (lambda nonce: b"r=" + nonce + b"z,s=" + b"QUFB" * 342 + b",i=4096", InvalidToken),
     (lambda nonce: b"", InvalidToken),
     (lambda nonce: b"\xff", InvalidToken),
 ]
