@@ -131,11 +131,15 @@ class Conversation:
         self.nonce = nonce
 
     def refusal(self, kind: ErrorKind) -> bytes | None:
-        """What tells an initiator why it is refused, as records, with a close_notify behind."""
+        """What tells an initiator why it is refused, as records; a close_notify where there is no word for it.
+
+        There is none behind an error, which ends the exchange: pyspnego's clients read on for ever at a close_notify.
+        """
         known = self._peer is not None and min(self._peer, self._policy.version)
         try:
             if known and known >= _ERRORS_SINCE and known != _NO_ERRORS_IN:
                 self.send(error=kind)
+                return self.tunnel.take()
         except SecureStreamError:  # TLS has failed: only its alert is owed
             pass
         return self.tunnel.close()

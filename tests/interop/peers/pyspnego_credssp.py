@@ -73,6 +73,7 @@ class CredSspPeer:
         version: what it calls its version.
         tls: the newest TLS that it speaks.
         minimum: the oldest version of its peers.
+        stops: whether it is made to stop reading at a close_notify, which it does not do by itself.
     """
 
     def __init__(
@@ -82,11 +83,13 @@ class CredSspPeer:
         version: int = NEWEST,
         tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
         minimum: int = 2,
+        stops: bool = True,
     ) -> None:
         self._environment = environment
         self._version = version
         self._tls = tls
         self._minimum = minimum
+        self._stops = stops
         self._spnego: Any = importlib.import_module("spnego")
         self._module: Any = importlib.import_module("spnego._credssp")
         self._context: Any = None
@@ -157,7 +160,8 @@ class CredSspPeer:
 
     def _begin(self, function: Callable[..., Any], *arguments: object, **named: object) -> None:
         self._context = self._call(function, *arguments, **named)
-        self._context._tls_object = _Tls(self._context._tls_object)
+        if self._stops:
+            self._context._tls_object = _Tls(self._context._tls_object)
 
     @property
     def complete(self) -> bool:
