@@ -44,6 +44,7 @@ def schemes(keytab: str | None) -> list[ServerScheme]:
 def main() -> None:
     """Serve until interrupted."""
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each response waits for an acknowledgement
     print(f"http://localhost:{listener.getsockname()[1]}", flush=True)
     app = AuthenticationMiddleware(application, schemes(sys.argv[2] if len(sys.argv) > 2 else None))
     config = uvicorn.Config(app, http=SecureH11Protocol, lifespan="off", log_level="warning")

@@ -55,6 +55,7 @@ class _Server(uvicorn.Server):
 def serving(app: Any, *, tls: Pair | None = None, knows_connections: bool = True) -> Generator[str, None, None]:
     """The origin of a server of `app` on a free port of this host."""
     with TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sees no TCP in a socket made like this
         extra: dict[str, Any] = {}
         if tls is not None:
             certificate, key = tls.write(Path(folder))
