@@ -18,11 +18,14 @@ from securestream.errors import (
 from securestream.options import ContextFlags, ImpersonationLevel, Protection, Role
 from securestream.principal import Principal
 from securestream.provider import Established
-from securestream.sasl import GssLayer, NoLayer
+from securestream.sasl import Gssapi, GssLayer, NoLayer
 from securestream.streams.attributes import SecurityAttribute
+from securestream.streams.negotiate import NegotiateStream
 from securestream.streams.sasl import SaslStream
+from tests.core.sasl.ends import TARGET, Realm, kerberos, new_services, options
 from tests.streams.pairs import (
     Foreign,
+    both,
     closing,
     receive_all,
     receive_exactly,
@@ -170,6 +173,30 @@ async def test_without_a_layer_the_tls_around_it_is_the_protection() -> None:
     two = SaslStream(bare, plain)
     async with closing(two, other):
         assert two.extra(SecurityAttribute.protection) is NONE
+
+
+@pytest.mark.parametrize("level", [SIGN, SEAL])
+async def test_a_mechanism_is_a_package_that_other_carriers_take_too(level: Protection) -> None:
+    realm = Realm()
+    client, server = await tcp_pair()
+    one, other = await both(
+        lambda: NegotiateStream.wrap_client(
+            client, package=Gssapi(kerberos()), credential=realm.tickets(), target=TARGET, options=options(level, 1)
+        ),
+        lambda: NegotiateStream.wrap_server(
+            server,
+            package=Gssapi(kerberos()),
+            credential=realm.keytab,
+            options=options(level, 2),
+            services=new_services(),
+        ),
+    )
+    async with closing(one, other), anyio.create_task_group() as group:
+        data = bytes(range(256)) * 1000
+        group.start_soon(one.send, data)
+        assert await receive_exactly(other, len(data)) == data
+        assert other.extra(SecurityAttribute.package) == "GSSAPI"
+        assert other.extra(SecurityAttribute.protection) is level
 
 
 async def test_closing_drops_the_keys() -> None:
