@@ -9,12 +9,14 @@ from securestream.credentials import Accounts
 from securestream.errors import HandshakeError, MalformedMessage, PeerRefused
 from securestream.http.fields import parse_authorization, parse_challenges
 from securestream.http.schemes import HttpReply, SendRequest
+from securestream.inspection import Inspection
 from securestream.machine import HandshakeMachine
 from securestream.redaction import Secret
 from securestream.services.accounts_memory import MemoryAccounts
 from securestream.services.verifiers import ScramParameters, ScramVerifier, scram_verifier
 from securestream_providers.digest import Algorithm, NonceCount, Qop
 from securestream_providers.digest.describe import describe
+from securestream_providers.digest.inspect import inspect
 from securestream_providers.digest.messages import DigestChallenge, DigestInfo, DigestResponse
 from securestream_providers.digest.nonces import Nonces
 from tests.fuzz.harness import Parser
@@ -108,6 +110,11 @@ def _nonce(octets: bytes) -> None:
     _NONCES.judge(octets.decode("latin-1"), START)
 
 
+def _inspect(octets: bytes) -> None:
+    node = inspect(octets, Inspection())
+    assert node is None or all(one.name for one in node.walk())
+
+
 def _scram(octets: bytes) -> None:
     assert ScramVerifier.unpack(octets).pack() == octets
 
@@ -128,6 +135,11 @@ PARSERS = [
     Parser("digest.client", _answer, _octets(_CHALLENGES), _REFUSALS),
     Parser("digest.client.proof", _finish, _octets(_INFORMATION), _REFUSALS),
     Parser("digest.describe", describe, _octets((*_CHALLENGES, *_SENT, *_INFORMATION))),
+    Parser(
+        "digest.inspect",
+        _inspect,
+        _octets((*_CHALLENGES, *_SENT, *(f"Authentication-Info: {i}" for i in _INFORMATION))),
+    ),
     Parser("verifiers.scram", _scram, (_VERIFIER.pack(),)),
     Parser("verifiers.scram.parameters", _scram_parameters, (_VERIFIER.parameters.pack(),)),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from securestream.credentials import Credential
 from securestream.errors import Unsupported
@@ -17,6 +17,9 @@ from securestream_providers.digest.client import DigestClient, ServerProof
 from securestream_providers.digest.context import PACKAGE
 from securestream_providers.digest.describe import describe
 from securestream_providers.digest.server import LIFETIME, DigestServer
+
+if TYPE_CHECKING:
+    from securestream.inspection import Inspection, Node
 
 INFO: Final = PackageInfo(
     name=PACKAGE,
@@ -136,3 +139,9 @@ class Digest:
     def describe_token(self, token: bytes) -> str:
         """One readable line on a field value or SASL message; nothing that proves."""
         return describe(token)
+
+    def inspect_token(self, token: bytes, inspection: Inspection) -> Node | None:
+        """The tree of a field value or SASL message; see `inspect.inspect`."""
+        from securestream_providers.digest.inspect import inspect  # only who looks at tokens needs it
+
+        return inspect(token, inspection)
