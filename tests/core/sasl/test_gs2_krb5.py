@@ -138,6 +138,17 @@ def test_mutual_authentication_is_not_an_option() -> None:
     assert not meet_as(PLAIN, PLAIN, asked, asked).errors  # ours asks for it whatever the options say
 
 
+def test_a_ticket_that_is_bound_to_nothing_is_refused() -> None:
+    realm = Realm()
+    client = HandshakeMachine(kerberos().initiate(realm.tickets(), TARGET, options(seed=1)))
+    framed = stepped(client)
+    assert framed is not None
+    for first in (b"n,,", b"n,a=alice,"):
+        server = acceptor(PLAIN, realm.keytab, options(seed=2))
+        with pytest.raises(BadBindings):
+            stepped(server, first + framed[framed.index(b"\x01\x00\x6e") :], services=new_services())
+
+
 def test_only_kerberos_goes_into_it() -> None:
     with pytest.raises(UsageError, match="NTLM"):
         Gs2Krb5(Ntlm())

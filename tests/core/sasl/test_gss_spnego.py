@@ -7,12 +7,28 @@ from dataclasses import replace
 import pytest
 
 from securestream.credentials import Accounts, Anonymous, Credentials
+from securestream.drive import respond_blocking
 from securestream.errors import QualityNotMet, UsageError
 from securestream.options import ImpersonationLevel, Protection, Role
 from securestream.sasl import GssSpnego
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
-from tests.core.sasl.ends import ALICE, NONE, SEAL, SIGN, Meeting, Realm, accounts, kerberos, meet, options
+from securestream_providers.ntlm.context import NtlmContext
+from tests.core.sasl.ends import (
+    ALICE,
+    NONE,
+    SEAL,
+    SIGN,
+    Meeting,
+    Realm,
+    acceptor,
+    accounts,
+    initiator,
+    kerberos,
+    meet,
+    options,
+    stepped,
+)
 
 NTLM = GssSpnego(Negotiate(Ntlm()))
 BOTH = GssSpnego(Negotiate(kerberos(), Ntlm()))
@@ -67,6 +83,28 @@ def test_what_nobody_seals_is_refused_by_the_client_before_its_last_token() -> N
     assert isinstance(found.error, QualityNotMet)
     assert set(found.errors) == {Role.INITIATOR}
     assert found.client is None
+
+
+def test_the_mechanism_itself_refuses_and_drops_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    discarded: list[NtlmContext] = []
+    genuine = NtlmContext.discard
+
+    def discard(context: NtlmContext) -> None:
+        discarded.append(context)
+        genuine(context)
+
+    monkeypatch.setattr(NtlmContext, "discard", discard)
+    client, server = initiator(NTLM, ALICE, options(SIGN, 1)), acceptor(NTLM, accounts(), options(SEAL, 2))
+    first = stepped(client)
+    assert first is not None
+    challenge = stepped(server, first)
+    assert challenge is not None
+    last = respond_blocking(client, challenge).token
+    assert last is not None
+    assert not discarded
+    with pytest.raises(QualityNotMet, match="NTLM inside GSS-SPNEGO gives no CONFIDENTIALITY"):
+        respond_blocking(server, last)
+    assert [context.role for context in discarded] == [Role.ACCEPTOR]
 
 
 def test_only_negotiate_goes_into_it() -> None:
