@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
@@ -170,6 +171,17 @@ async def receive_packet(octets: BufferedByteReceiveStream) -> bytes:
     return await octets.receive_exactly(size - 4)
 
 
+@asynccontextmanager
+async def closed_on_failure(transport: ByteStream) -> AsyncGenerator[None]:
+    """Allow the block `SECONDS`, and close the connection if it fails."""
+    try:
+        with anyio.fail_after(SECONDS):
+            yield
+    except BaseException:
+        await anyio.aclose_forcefully(transport)
+        raise
+
+
 async def log_on(
     transport: ByteStream,
     target: str,
@@ -192,7 +204,7 @@ async def log_on(
     """
     offered = Protocols(sum(packages))
     octets = BufferedByteReceiveStream(transport)
-    with anyio.fail_after(SECONDS):
+    async with closed_on_failure(transport):
         await transport.send(Request(Protocols.TLS | offered, restricted_admin).encode())
         protocol = chosen(await receive_packet(octets), offered)
     stream = await ss.CredSspStream.wrap_client(
@@ -206,7 +218,7 @@ async def take_logon(
 ) -> tuple[ss.CredSspStream, Protocols]:
     """Let a client log on over an open connection; arguments and result as for `log_on`."""
     octets = BufferedByteReceiveStream(transport)
-    with anyio.fail_after(SECONDS):
+    async with closed_on_failure(transport):
         request = Request.decode(await receive_packet(octets))
         try:
             answer, protocol = choose(request, Protocols(sum(packages)))
@@ -283,17 +295,14 @@ async def serve_one(
 ) -> None:
     """Serve one client, and say what became of it."""
     try:
-        async with transport:
-            stream, protocol = await take_logon(transport, credential, packages)
-            async with stream:
-                peer, delegated = stream.extra(ss.SecurityAttribute.peer), stream.delegated
-                print(
-                    f"{peer} logged on by {protocol.name} and {peer.package}, delegating {told(delegated)}", flush=True
-                )
-                if gateway is not None:
-                    await gateway.carry(stream, protocol)
-                else:
-                    print(f"the desktop would begin with {len(await stream.receive())} octets", flush=True)
+        stream, protocol = await take_logon(transport, credential, packages)
+        async with stream:
+            peer, delegated = stream.extra(ss.SecurityAttribute.peer), stream.delegated
+            print(f"{peer} logged on by {protocol.name} and {peer.package}, delegating {told(delegated)}", flush=True)
+            if gateway is not None:
+                await gateway.carry(stream, protocol)
+            else:
+                print(f"the desktop would begin with {len(await stream.receive())} octets", flush=True)
     except (anyio.EndOfStream, anyio.IncompleteRead):
         print("the client left", flush=True)
     except (NegotiationError, ss.SecureStreamError, anyio.BrokenResourceError, OSError) as error:

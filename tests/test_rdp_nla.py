@@ -174,5 +174,4 @@ async def test_a_server_without_credssp_gets_no_octet_of_a_logon() -> None:
         await theirs.send(packet(CONNECTION_CONFIRM, negotiation(RESPONSE, 0, Protocols.TLS)))
         with pytest.raises(NegotiationError):
             await log_on(ours, TARGET, ALICE, initiators(TARGET, Schannel(trust=CA.pem)))
-        await ours.send_eof()
         assert [part async for part in theirs] == [Request(Protocols.TLS | BOTH).encode()]

@@ -111,10 +111,9 @@ class Desk:
     async def handle(self, transport: ByteStream) -> None:
         """Let the client log on, and wait for how it goes on."""
         try:
-            async with transport:
-                stream, _ = await take_logon(transport, self.credential, {Protocols.HYBRID: self.package})
-                async with stream:
-                    self.taken = await self._look_at(stream)
+            stream, _ = await take_logon(transport, self.credential, {Protocols.HYBRID: self.package})
+            async with stream:
+                self.taken = await self._look_at(stream)
         except (NegotiationError, SecureStreamError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
             self.taken = Taken(error=error)
         self.done.set()
@@ -147,7 +146,12 @@ async def serving(package: SecurityPackage, credential: Credential) -> AsyncGene
 
 
 async def visited(
-    desk: Desk, port: int, environment: Mapping[str, str], *options: str, password: str = PASSWORD, user: str = USER
+    desk: Desk,
+    port: int,
+    environment: Mapping[str, str],
+    *options: str,
+    password: str | bytes = PASSWORD,
+    user: str = USER,
 ) -> tuple[Taken, Visit]:
     """Let xfreerdp log on at `desk`: what our server saw, and what it saw itself."""
     visit = await to_thread.run_sync(lambda: freerdp.visit(port, user, password, environment, *options, domain=DOMAIN))
@@ -159,18 +163,8 @@ async def visited(
 async def logged_on(port: int, credential: Credential, package: SecurityPackage) -> CredSspStream:
     """Log on as a client at 127.0.0.1."""
     transport = await anyio.connect_tcp("127.0.0.1", port)
-    async with _closed_on_failure(transport):
-        stream, _ = await log_on(transport, TARGET, credential, {Protocols.HYBRID: package})
-        return stream
-
-
-@asynccontextmanager
-async def _closed_on_failure(transport: ByteStream) -> AsyncGenerator[None]:
-    try:
-        yield
-    except BaseException:
-        await anyio.aclose_forcefully(transport)
-        raise
+    stream, _ = await log_on(transport, TARGET, credential, {Protocols.HYBRID: package})
+    return stream
 
 
 @dataclass

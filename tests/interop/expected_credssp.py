@@ -17,6 +17,7 @@ _XFREERDP = (
     "TLSv1.2",
     "key on a curve",
     "restricted admin",
+    "restricted admin by NT hash",
     "restricted admin, refused",
     *(f"version {version}, man in the middle" for version in (6, 2)),
     "gateway",

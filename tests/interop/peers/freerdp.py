@@ -94,19 +94,21 @@ class Visit:
 
 
 def visit(
-    port: int, user: str, password: str, environment: Mapping[str, str], *options: str, domain: str = "CORP"
+    port: int, user: str, password: str | bytes, environment: Mapping[str, str], *options: str, domain: str = "CORP"
 ) -> Visit:
     """Let xfreerdp log on at 127.0.0.1, and leave as soon as the session stands.
 
     Args:
         port: the server's.
         user: name without the domain.
-        password: the password.
+        password: the password; its NT hash, where it is in octets, which only restricted admin mode takes.
         environment: of `display`.
         options: further ones of its own, such as ``/restricted-admin``.
         domain: the user's.
     """
-    asked = (f"/v:127.0.0.1:{port}", f"/u:{user}", f"/d:{domain}", f"/p:{password}", "/cert:ignore", "+auth-only")
+    # with a hash it would not even begin under +auth-only
+    secret = (f"/p:{password}", "+auth-only") if isinstance(password, str) else (f"/pth:{password.hex()}",)
+    asked = (f"/v:127.0.0.1:{port}", f"/u:{user}", f"/d:{domain}", "/cert:ignore", *secret)
     done = subprocess.run(
         ["xfreerdp", *asked, *options],
         stdin=subprocess.DEVNULL,
