@@ -7,6 +7,20 @@ from securestream_providers.digest.client import DigestClient
 from securestream_providers.digest.context import DigestContext
 from securestream_providers.digest.counts import NonceCount
 from securestream_providers.digest.package import Digest
+from securestream_providers.digest.sasl import DigestMd5
+from securestream_providers.digest.sasl_crypto import Cipher
+from securestream_providers.digest.sasl_sessions import Subsequent
 from securestream_providers.digest.server import DigestServer
 
-__all__ = ["Algorithm", "Digest", "DigestClient", "DigestContext", "DigestServer", "NonceCount", "Qop"]
+__all__ = [
+    "Algorithm",
+    "Cipher",
+    "Digest",
+    "DigestClient",
+    "DigestContext",
+    "DigestMd5",
+    "DigestServer",
+    "NonceCount",
+    "Qop",
+    "Subsequent",
+]
