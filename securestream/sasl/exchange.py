@@ -14,8 +14,8 @@ additional data with success, challenges that only carry such data, and that nei
         client.response(respond_blocking(client.machine, token))
     established = client.established
 
-Where a profile has no initial responses, the first one is the answer to the server's first, empty, challenge. Inside TLS
-the options of both ends name its bindings (``stream.extra(SecurityAttribute.channel_bindings)``) and ask for
+Where a profile has no initial responses, the first one is the answer to the server's first, empty, challenge. Inside
+TLS the options of both ends name its bindings (``stream.extra(SecurityAttribute.channel_bindings)``) and ask for
 `Protection.NONE`, or for a layer within; without TLS, anything less than the default of `Options` is in clear.
 """
 

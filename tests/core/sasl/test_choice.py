@@ -121,6 +121,13 @@ def test_a_layer_that_is_asked_for_leaves_out_what_has_none(protection: Protecti
         name_of(["SCRAM-SHA-256", "GS2-KRB5-PLUS", "EXTERNAL"], ALICE, asked)
 
 
+def test_a_client_that_could_bind_does_not_use_the_plain_form_where_plus_is_offered() -> None:
+    both = ["SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]
+    with pytest.raises(NoCommonMechanism, match="SCRAM-SHA-256-PLUS, which must then be used"):
+        choose(both, ALICE, BOUND, [ScramSha256()])
+    assert isinstance(choose(both, ALICE, options(), [ScramSha256()]), ScramSha256)
+
+
 def test_where_nothing_is_left_the_reasons_are_told() -> None:
     with pytest.raises(NoCommonMechanism) as failed:
         name_of(["SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "X-OTHER"], None)

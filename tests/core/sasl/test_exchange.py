@@ -195,6 +195,12 @@ def test_a_client_must_answer_a_challenge() -> None:
     assert server.received(None) == Answer(b"", is_challenge=True)
     with pytest.raises(InvalidToken, match="no response"):
         server.received(None)
+    server = SaslServer(SCRAM, options=options(), credential=accounts())
+    taken = server.received(b"n,,n=alice,r=abc")
+    assert isinstance(taken, bytes)
+    assert server.answer(respond_blocking(server.machine, taken)).is_challenge
+    with pytest.raises(InvalidToken, match="no response"):
+        server.received(None)
 
 
 @pytest.mark.parametrize("role", list(Role))
