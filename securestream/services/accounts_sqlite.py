@@ -318,9 +318,8 @@ class SqliteAccounts:
         nobody = (NOBODY, "", "", None, 1, self._nobody, 0.0)
         row, name, belongs, sid, disabled, sealed, until = nobody if found is None else found
         nt_hash = Secret(self._unseal(row, name, belongs, sid, disabled=bool(disabled), sealed=sealed))
-        if found is None:
-            return None
-        return Account(name, nt_hash, belongs, bool(disabled), _locked(until, now), sid=sid)
+        account = Account(name, nt_hash, belongs, bool(disabled), _locked(until, now), sid=sid)
+        return None if found is None else account  # made for nobody, too: that takes a while
 
     def throttled(self, user: str, account: Account | None, source: str, now: datetime) -> bool:
         """Whether this source is refused for this account at present."""
@@ -360,10 +359,12 @@ class SqliteAccounts:
                 "SELECT sealed FROM verifiers WHERE account = ? AND kind = ? AND realm = ?",
                 (row, key.kind, _storable(key.realm)),
             ).fetchone()
+        name, domain = ("", "") if account is None else (account.name, account.domain)
+        bound = self._bound_verifier(row, name, domain, key)
         if account is None or kept is None:
             self._unseal(NOBODY, "", "", None, disabled=True, sealed=self._nobody)
             return None
-        return Secret(self._decrypt(row, kept[0], self._bound_verifier(row, account.name, account.domain, key)))
+        return Secret(self._decrypt(row, kept[0], bound))
 
     def find_hashed(self, user_hash: bytes, key: VerifierKey, source: str, now: datetime) -> Account | None:
         """The account whose name and realm have this hash, or `None`, at the same cost."""
