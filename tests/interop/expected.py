@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.interop.expected_credssp import CREDSSP_CELLS
+from tests.interop.expected_http import HTTP_CELLS
 from tests.interop.expected_kerberos import KERBEROS
 from tests.interop.expected_negoex import NEGOEX_CELLS
 from tests.interop.expected_negotiate_dotnet import NEGOTIATE_DOTNET

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.interop.peers.accounts import DOMAIN
 from tests.interop.peers.places import APACHE_PACKAGES
 
 NAME: Final = "Apache"
@@ -25,7 +26,7 @@ BODY: Final = b"what only the authenticated read\n"
 PATIENCE: Final = 15.0
 _NEEDED: Final = (
     *("mpm_event", "unixd", "authn_core", "authn_file", "authz_core", "authz_user", "auth_gssapi", "auth_digest"),
-    *("headers", "alias", "ssl", "dir"),
+    *("headers", "alias", "rewrite", "ssl"),
 )
 
 _CONFIGURATION: Final = """\
@@ -46,28 +47,65 @@ ThreadsPerChild 8
 MaxRequestWorkers 8
 KeepAlive On
 DocumentRoot "{folder}/files"
-Header always set X-User "expr=%{{REMOTE_USER}}"
+Listen 127.0.0.1:{other_port}
+{shown}
+AliasMatch "^/[a-z-]+/" "{folder}/files/index"
+AuthDigestShmemSize 64K
 <Directory "{folder}/files">
     Require all granted
 </Directory>
-<Location "/digest">
+<LocationMatch "^/digest">
     AuthType Digest
     AuthName "{realm}"
     AuthDigestProvider file
     AuthUserFile "{folder}/htdigest"
-    AuthDigestDomain /digest
-    AuthDigestNonceLifetime {lifetime}
+    AuthDigestNcCheck On
     Require valid-user
+</LocationMatch>
+<Location "/digest-short">
+    AuthDigestNonceLifetime 1
 </Location>
+<Location "/digest-forged">
+    Header edit Authentication-Info 'rspauth="[0-9a-f]{{8}}' 'rspauth="00000000'
+</Location>
+<Location "/digest-stripped">
+    Header unset Authentication-Info
+</Location>
+<Location "/digest-away">
+    RewriteEngine On
+    RewriteRule ".*" "http://localhost:{other_port}/digest/" [R=307,L]
+</Location>
+RedirectMatch 307 "^/away-digest" "http://localhost:{other_port}/digest/"
+RedirectMatch 307 "^/away-gssapi" "http://localhost:{other_port}/gssapi/"
+RedirectMatch 307 "^/away-ntlm" "http://localhost:{other_port}/ntlm/"
+RedirectMatch 307 "^/away-tls" "https://localhost:{tls_port}/gssapi/"
+RedirectMatch 307 "^/there" "http://localhost:{other_port}/back"
+RedirectMatch 307 "^/back" "http://localhost:{port}/digest/"
 {gssapi}
 """
+_SHOWN: Final = """\
+Header always set X-User "expr=%{REMOTE_USER}"
+Header always set X-Authorization "expr=%{HTTP:Authorization}"
+"""
 _GSSAPI: Final = """\
-<Location "/gssapi">
+<LocationMatch "^/(gssapi|ntlm)">
     AuthType GSSAPI
     AuthName "{realm}"
     GssapiCredStore keytab:{folder}/keytab
     GssapiNegotiateOnce Off
+    GssapiAllowedMech krb5
     Require valid-user
+</LocationMatch>
+<LocationMatch "^/ntlm">
+    GssapiConnectionBound On
+    GssapiAllowedMech ntlmssp
+</LocationMatch>
+<Location "/gssapi-stripped">
+    Header always unset WWW-Authenticate "expr=%{{REQUEST_STATUS}} == 200"
+</Location>
+<Location "/gssapi-away">
+    RewriteEngine On
+    RewriteRule ".*" "http://localhost:{other_port}/gssapi/" [R=307,L]
 </Location>
 """
 _TLS: Final = """\
@@ -76,7 +114,7 @@ Listen 127.0.0.1:{port}
     SSLEngine on
     SSLCertificateFile "{folder}/certificate"
     SSLCertificateKeyFile "{folder}/key"
-    Header always set X-User "expr=%{{REMOTE_USER}}"
+    {shown}
 </VirtualHost>
 """
 
@@ -104,14 +142,18 @@ def _free_port() -> int:
 
 
 class Apache:
-    """A running server: ``/digest/`` and ``/gssapi/`` demand a user and answer with `BODY` and the header X-User.
+    """A running server on two clear ports, which clients take for two servers, and one of TLS.
+
+    ``/digest/``, ``/gssapi/`` and ``/ntlm/`` demand a user and answer with `BODY`; X-User and X-Authorization say whom
+    they saw, and what was sent. Names with a suffix: ``-short`` (nonces are good for a second), ``-forged`` and
+    ``-stripped`` (the server's proof), ``-away`` (once authenticated, redirected to the other port). ``/away-digest``
+    and ``/away-gssapi`` redirect there at once, ``/away-tls`` to the port of TLS, ``/back`` to this one.
 
     Args:
-        users: names and passwords for Digest, which this server does with MD5 alone.
+        users: names and passwords for Digest, which this server does with MD5 alone, and for NTLM.
         keytab: a keytab for Negotiate, or `None` for none.
         krb5_config: the krb5.conf of the realm.
         certificate: PEM of a certificate and of its key, for a port under TLS.
-        lifetime: seconds for which a nonce of Digest is good.
     """
 
     def __init__(
@@ -121,21 +163,20 @@ class Apache:
         keytab: Path | None = None,
         krb5_config: Path | None = None,
         certificate: tuple[bytes, bytes] | None = None,
-        lifetime: int = 300,
     ) -> None:
-        self.port = _free_port()
+        self.port, self.other_port = _free_port(), _free_port()
         self.tls_port = _free_port() if certificate else 0
         self._temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         folder = self._folder = Path(self._temporary.name)
         folder.chmod(0o755)  # its worker is another user
-        for name in ("digest", "gssapi"):
-            (folder / "files" / name).mkdir(parents=True)
-            (folder / "files" / name / "index").write_bytes(BODY)
+        (folder / "files").mkdir()
+        (folder / "files" / "index").write_bytes(BODY)
         lines = (
             f"{user}:{REALM}:{hashlib.md5(f'{user}:{REALM}:{password}'.encode()).hexdigest()}\n"
             for user, password in users.items()
         )
         (folder / "htdigest").write_text("".join(lines), encoding="utf-8")
+        (folder / "ntlm").write_text("".join(f"{DOMAIN}:{user}:{password}\n" for user, password in users.items()))
         if keytab is not None:
             shutil.copy(keytab, folder / "keytab")
             (folder / "keytab").chmod(0o644)
@@ -149,21 +190,28 @@ class Apache:
             "PATH": os.environ.get("PATH", ""),
             "KRB5_CONFIG": str(folder / "krb5.conf"),
             "KRB5RCACHENAME": "none:",
+            "NTLM_USER_FILE": str(folder / "ntlm"),
+            "LM_COMPAT_LEVEL": "5",
         }
-        self._write(with_gssapi=keytab is not None, lifetime=lifetime)
+        self._write(with_gssapi=keytab is not None)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def _write(self, *, with_gssapi: bool, lifetime: int) -> None:
-        names = {"folder": self._folder, "realm": REALM}
+    def _write(self, *, with_gssapi: bool) -> None:
+        names = {
+            "folder": self._folder,
+            "realm": REALM,
+            "port": self.port,
+            "other_port": self.other_port,
+            "tls_port": self.tls_port,
+        }
         modules = "\n".join(
             f'LoadModule {name}_module "{MODULES}/mod_{name}.so"' for name in _NEEDED if _is_there(name)
         )
         text = _CONFIGURATION.format(
             **names,
             modules=modules,
-            port=self.port,
-            tls=_TLS.format(folder=self._folder, port=self.tls_port) if self.tls_port else "",
-            lifetime=lifetime,
+            shown=_SHOWN,
+            tls=_TLS.format(folder=self._folder, port=self.tls_port, shown=_SHOWN) if self.tls_port else "",
             gssapi=_GSSAPI.format(**names) if with_gssapi else "",
         )
         (self._folder / "apache.conf").write_text(text, encoding="utf-8")
