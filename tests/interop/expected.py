@@ -18,6 +18,7 @@ from tests.interop.matrix import Cell
 EXPECTED: frozenset[Cell] = frozenset(
     (
         *CREDSSP_CELLS,
+        *HTTP_CELLS,
         *KERBEROS,
         *NEGOTIATE_DOTNET,
         *NEGOEX_CELLS,
