@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from securestream.credentials import Certificate, Credential, find_form
 from securestream.errors import (
@@ -48,7 +48,9 @@ def initiate(
     policy.require_target(target)
     certificate = find_form(credential, Certificate)
     tunnel = yield from TlsTunnel.over(
-        tls.initiate(certificate, target, options), limits=options.limits, limit=2 * options.limits.token_size
+        _unresumed(tls).initiate(certificate, target, options),
+        limits=options.limits,
+        limit=2 * options.limits.token_size,
     )
     talk = Conversation(tunnel, policy, options)
     try:
@@ -61,6 +63,20 @@ def initiate(
         if error.token is None:  # else it is the alert of TLS itself
             error.token = tunnel.close()
         raise
+
+
+@runtime_checkable
+class Resuming(Protocol):
+    """What a package of TLS offers beside `SecurityPackage` when its clients resume sessions."""
+
+    def unresumed(self) -> SecurityPackage:
+        """The same package without that."""
+        ...
+
+
+def _unresumed(tls: SecurityPackage) -> SecurityPackage:
+    """`tls` as CredSSP may use it: Windows' servers fail where the session of its TLS is a resumed one."""
+    return tls.unresumed() if isinstance(tls, Resuming) else tls
 
 
 def _authenticate(

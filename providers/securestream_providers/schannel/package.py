@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from securestream.credentials import Certificate, Credential, Credentials, find_form
@@ -154,6 +155,7 @@ class Schannel:
         self._mapping = Mapping(tuple(identities), tuple(one for source in upn_issuers for one in certificates(source)))
         self._clients: dict[Certificate | None, ClientEndpoint] = {}
         self._servers: dict[tuple[Certificate, ...], ServerEndpoint] = {}
+        self._unresumed: Schannel | None = None
 
     def __repr__(self) -> str:
         return f"Schannel(engine={self._engine!r})"
@@ -168,6 +170,17 @@ class Schannel:
         scoped = copy(self)
         scoped._servers = {}
         return scoped
+
+    def unresumed(self) -> Schannel:
+        """This package with clients that resume no session, the same object at each call."""
+        if not self._settings.resumes:
+            return self
+        if self._unresumed is None:
+            scoped = copy(self)
+            scoped._settings = replace(self._settings, resumption=False)
+            scoped._clients = {}
+            self._unresumed = scoped
+        return self._unresumed
 
     def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
         """Why it cannot work with `credential`."""
