@@ -22,6 +22,7 @@ from securestream.inspection import Inspection, InspectionKey, Node, octets_text
 from securestream.provider import TokenInspector
 from securestream.readable import printable
 from securestream.registry import Registry
+from securestream.sasl.inspect import SaslInspector
 
 LARGEST: Final = 16 << 20
 """Octets that are read of a file or of standard input."""
@@ -55,7 +56,7 @@ def inspect(asked: Namespace, registry: Registry | None = None, out: TextIO | No
     """
     output = sys.stdout if out is None else out
     inspection = Inspection(
-        _inspectors(Registry.installed() if registry is None else registry),
+        [*_inspectors(Registry.installed() if registry is None else registry), SaslInspector()],
         keytab=None if asked.keytab is None else read_private(asked.keytab, group_reads=True),
         keys=_keys(asked.key_file),
     )

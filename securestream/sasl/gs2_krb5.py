@@ -34,6 +34,8 @@ from securestream.sasl.mechanism import (
 from securestream.wire import der
 
 NAME: Final = "GS2-KRB5"
+TOKEN_BEGINS: Final = b"\x01\x00\x6e"
+"""How a first token begins behind the header: as an AP-REQ (RFC 4121 4.1)."""
 _FRAME: Final = 0x60
 _OID: Final = der.oid_octets(KERBEROS)
 _INFO: Final = {
@@ -130,7 +132,7 @@ class Gs2Krb5:
         data = server_data(self.name, header, options)
         handshake = self.package.accept(credential, _options(options, header, data))
         with Nested(handshake, limits=options.limits) as inner:
-            step = yield from inner.step(_restored(header, rest))
+            step = yield from inner.step(restored(header, rest))
             while step.established is None:
                 received = yield from Exchange(step.token)
                 step = yield from inner.step(received)
@@ -166,6 +168,6 @@ def _first_token(header: Gs2Header, token: bytes) -> bytes:
     return header.pack() + content[len(_OID) :]
 
 
-def _restored(header: Gs2Header, rest: bytes) -> bytes:
-    """The first token with its frame."""
+def restored(header: Gs2Header, rest: bytes) -> bytes:
+    """The first token with its frame again, as a Kerberos acceptor takes it."""
     return rest if header.nonstandard else der.element(_FRAME, _OID + rest)

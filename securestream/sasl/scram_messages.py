@@ -175,7 +175,10 @@ def read_server_final(octets: bytes, size: int) -> bytes:
         Unsupported: it needs an extension.
     """
     (signature,) = _values(_text(octets), "v")
-    return _octets(signature, size)
+    found = _octets(signature, size)
+    if len(found) != size:
+        raise MalformedMessage(f"SCRAM: a ServerSignature of {len(found)} octets, {size} are due")
+    return found
 
 
 def _text(octets: bytes) -> str:

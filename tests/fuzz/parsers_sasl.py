@@ -23,7 +23,10 @@ _FINAL = (
     b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
     b"c=biws,r=abc,x=extension,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
 )
-_SIGNATURE = (b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=", b"v=AA==,x=extension")
+_SIGNATURE = (
+    b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+    b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=,x=extension",
+)
 _BUFFERS = (
     b"\0\0\0\x10" + bytes(16),
     b"".join(size.to_bytes(4, "big") + bytes(size) for size in (1, 17, 4000, 1)),
