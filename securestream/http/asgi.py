@@ -92,6 +92,11 @@ class AuthenticationMiddleware:
         self._body_limit = body_limit
         self._origin = None if origin is None else Origin.parse(origin)
 
+    @property
+    def server(self) -> HttpServer:
+        """What authenticates the requests."""
+        return self._server
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one WebSocket, whose opening request is authenticated."""
         if scope["type"] not in ("http", "websocket"):
@@ -124,7 +129,7 @@ class AuthenticationMiddleware:
 
     def _known(self, scope: Scope) -> Admitted | None:
         connection = self._connection(scope)
-        return None if connection is None else connection.admitted
+        return None if connection is None else self._server.known(connection)
 
     def _request(self, scope: Scope) -> HttpRequest:
         fields = cast("list[tuple[bytes, bytes]]", scope["headers"])

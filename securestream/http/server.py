@@ -102,7 +102,8 @@ class HttpConnection:
 
     The adapter makes one when a connection is accepted and drops it with the connection. It must never stand for more
     than one connection: a client's address is not one, and behind a proxy that shares its connections between clients
-    nobody may keep one.
+    nobody may keep one. What one `HttpServer` remembers in it is nothing to another one, whose accounts and `admit` are
+    others.
     """
 
     def __init__(self) -> None:
@@ -114,6 +115,8 @@ class HttpConnection:
         """Handshakes that failed since the last one that did not."""
         self.busy = False
         """Whether a request is being authenticated right now."""
+        self.server: HttpServer | None = None
+        """Whose `pending` and `admitted` are."""
 
     def __repr__(self) -> str:
         return f"<HttpConnection {'-' if self.admitted is None else self.admitted.peer}>"
@@ -192,6 +195,10 @@ class HttpServer:
             return None
         return next((one for one in self._schemes if request.authorization.is_scheme(one.name)), None)
 
+    def known(self, connection: HttpConnection) -> Admitted | None:
+        """Who authenticated a connection to this server, by a handshake of several legs."""
+        return connection.admitted if connection.server is self else None
+
     def authenticate(
         self, request: HttpRequest, options: Options, connection: HttpConnection | None = None
     ) -> Authentication:
@@ -216,21 +223,24 @@ class HttpServer:
             if connection.failures >= ATTEMPTS:
                 error = LimitExceeded(f"{ATTEMPTS} handshakes failed on this connection: open another one")
                 return self.refusal(request, options, error, connected=True, close=True)
-            if request.authorization is None and connection.admitted is not None:
-                return connection.admitted
+            known = self.known(connection)
+            if request.authorization is None and known is not None:
+                return known
             pending, connection.pending = connection.pending, None
         scheme = self.scheme_of(request)
-        if pending is not None:
-            if scheme is pending.scheme and options.clock() < pending.until:
+        if pending is not None and connection is not None:
+            goes_on = scheme is pending.scheme and connection.server is self
+            if goes_on and options.clock() < pending.until:
                 return pending
             pending.machine.close()
-            if scheme is pending.scheme:
+            if goes_on:
                 late = HandshakeTimeout("the client took too long for its handshake: let it begin again")
                 return self.refusal(request, options, late, connected=True)
         if scheme is None or (scheme.needs_connection and not connected):
             return self.refusal(request, options, connected=connected)
         if connection is not None:
             connection.close()  # whoever authenticates anew is no longer who he was
+            connection.server = self
         machine = HandshakeMachine(scheme.accept(request, options), options.limits)
         return _Pending(machine, scheme, options.clock() + self._handshake_timeout)
 

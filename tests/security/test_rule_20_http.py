@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from securestream.credentials import Accounts, Credential
-from securestream.errors import HandshakeError, InvalidToken, PeerGone, SecureStreamError
+from securestream.errors import HandshakeError, InvalidToken, NotAuthorized, PeerGone, SecureStreamError
 from securestream.http.fields import encode_token
 from securestream.http.httpx_auth import SecureAuth
 from securestream.http.httpx_transport import SecureTransport
@@ -26,6 +26,7 @@ from securestream.http.schemes import HttpRequest, Origin
 from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
 from securestream.http.tokens import TokenScheme
 from securestream.machine import HandshakeMachine
+from securestream.provider import Established
 from securestream_providers.ntlm import Ntlm
 from tests.core.handshakes import ALICE, SHARED_KEY
 from tests.core.http.conversations import OneLeg, http
@@ -279,6 +280,42 @@ def test_a_second_leg_is_accepted_from_its_own_connection_alone() -> None:
         assert connection is None or connection.peer is None
     assert isinstance(ask(answer.token, mine), Admitted)
     assert isinstance(ask(answer.token, mine), Refused)  # and once
+
+
+def test_who_authenticated_a_connection_to_one_server_is_nobody_to_another() -> None:
+    """Two applications on one connection, each with accounts and an `admit` of its own."""
+
+    def deny(established: Established) -> None:
+        raise NotAuthorized("not for you")
+
+    scheme = TokenScheme("Three", SHARED_KEY, ALICE, needs_connection=True)
+    public, private = HttpServer(scheme), HttpServer(scheme, admit=deny)
+    connection = HttpConnection()
+
+    def ask(server: HttpServer, token: bytes | None) -> Admitted | Refused:
+        values = [] if token is None else [encode_token("Three", token)]
+        request = HttpRequest.received("GET", "/", Origin("http", "files.example", 80), values)
+        return authenticate_blocking(server, request, http(), connection)
+
+    def begun(server: HttpServer) -> bytes:
+        client = HandshakeMachine(SHARED_KEY.initiate(ALICE, None, http()))
+        refused = ask(server, client.step().token)
+        assert isinstance(refused, Refused)
+        answer = client.step(_token(refused))
+        while answer.need is not None:
+            answer = client.step()
+        assert answer.token is not None
+        return answer.token
+
+    assert isinstance(ask(public, begun(public)), Admitted)
+    assert isinstance(ask(public, None), Admitted)
+    refused = ask(private, None)
+    assert isinstance(refused, Refused)
+    assert refused.status == 401
+    assert private.known(connection) is None
+    assert isinstance(ask(public, None), Admitted)
+    assert isinstance(ask(public, begun(private)), Refused)  # nor does one go on with another's handshake
+    assert connection.peer is None
 
 
 def _token(refused: Refused) -> bytes:

@@ -26,7 +26,7 @@ from securestream.http.client import HttpClient
 from securestream.http.fields import encode_token
 from securestream.http.performing import http_options
 from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest, ServerScheme
-from securestream.http.server import HttpConnection, HttpServer
+from securestream.http.server import HttpConnection
 from securestream.http.tokens import TokenScheme
 from securestream.provider import Established
 from securestream_providers.digest import DigestClient, DigestServer, Qop
@@ -136,7 +136,7 @@ def test_keys_last_as_long_as_the_request() -> None:
 def test_keys_of_a_connection_that_stays_authenticated_last_as_long_as_it() -> None:
     middleware, app = _middleware(three_legs())
     connection = HttpConnection()
-    talk = Conversation(HttpServer(three_legs()), HttpClient(ORIGIN, three_legs()), connection)
+    talk = Conversation(middleware.server, HttpClient(ORIGIN, three_legs()), connection)
     talk.fetch()
     assert connection.admitted is not None
     _serve(middleware, _scope(state={CONNECTION: connection}))
