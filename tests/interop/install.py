@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from tests.interop.peers import dotnet_setup, negoex_setup
 from tests.interop.peers.places import (
     APACHE_PACKAGES,
+    CYRUS_PACKAGES,
     DEBIAN_PACKAGES,
     FREERDP_PACKAGES,
+    LIGHTTPD_PACKAGES,
     MIT_PACKAGES,
     NEGOEX_PACKAGES,
     PEERS,
@@ -116,6 +118,16 @@ def apache() -> None:
     _wanted(APACHE_PACKAGES)
 
 
+def cyrus() -> None:
+    """Cyrus SASL with its mechanisms and the tool that adds accounts."""
+    _wanted(CYRUS_PACKAGES)
+
+
+def lighttpd() -> None:
+    """lighttpd, for its Digest."""
+    _wanted(LIGHTTPD_PACKAGES)
+
+
 def debian_packages() -> None:
     """What Debian packages: gss-ntlmssp with python-gssapi, OpenSSL, GnuTLS, curl."""
     _wanted(DEBIAN_PACKAGES)
@@ -161,6 +173,8 @@ def main(arguments: list[str]) -> int:
             ("tshark", tshark),
             ("FreeRDP", freerdp),
             ("Apache", apache),
+            ("lighttpd", lighttpd),
+            ("Cyrus SASL", cyrus),
             (".NET 8", dotnet),
             ("MIT NEGOEX", negoex),
         )

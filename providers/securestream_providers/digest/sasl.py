@@ -22,8 +22,9 @@ from securestream_providers.digest.sasl_crypto import Cipher
 from securestream_providers.digest.sasl_sessions import Subsequent
 
 NAME: Final = "DIGEST-MD5"
-CIPHERS: Final = (Cipher.TRIPLE_DES, Cipher.RC4)
-"""What encrypts unless told otherwise. Keys of 40 and 56 bits are for those who name them."""
+CIPHERS: Final = (Cipher.RC4, Cipher.TRIPLE_DES)
+"""What encrypts unless told otherwise; 3des is the second, since Cyrus SASL offers it and fails at it where it is built on
+OpenSSL 3. Keys of 40 and 56 bits are for those who name them."""
 
 _INFO: Final = mechanism_info(
     NAME,
