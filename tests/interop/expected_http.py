@@ -71,10 +71,20 @@ _APACHE = (
     "Digest MD5, proof removed",
     *REDIRECTS,
 )
+LIGHTTPD_ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
+_LIGHTTPD = (
+    *(f"Digest {algorithm}" for algorithm in LIGHTTPD_ALGORITHMS),
+    *(f"Digest {algorithm} userhash" for algorithm in LIGHTTPD_ALGORITHMS),
+    "Digest, wrong password",
+    "Digest, several challenges",
+    "Digest, name in UTF-8",
+    "Digest, without proof",
+)
 
 HTTP_CELLS: tuple[Cell, ...] = (
     *cells(HTTP, "curl", ("client",), _CURL),
     *cells(HTTP, "requests", ("client",), _REQUESTS),
     *cells(HTTP, "httpx", ("client",), _HTTPX),
     *cells(HTTP, "Apache", ("server",), _APACHE),
+    *cells(HTTP, "lighttpd", ("server",), _LIGHTTPD),
 )
