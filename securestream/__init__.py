@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from securestream.principal import NameType as NameType
     from securestream.principal import Principal as Principal
     from securestream.provider import Capability as Capability
+    from securestream.provider import Composed as Composed
     from securestream.provider import ContextImporter as ContextImporter
     from securestream.provider import Established as Established
     from securestream.provider import Negotiating as Negotiating
@@ -109,8 +110,8 @@ _NAMES = {
     "options": "BindingPolicy ContextFlags ImpersonationLevel Limits Options Protection Role",
     "principal": "NameType Principal",
     "provider": (
-        "Capability ContextImporter Established Negotiating PackageInfo SecurityContext SecurityPackage TargetName "
-        "TokenDescriber TokenInspector"
+        "Capability Composed ContextImporter Established Negotiating PackageInfo SecurityContext SecurityPackage "
+        "TargetName TokenDescriber TokenInspector"
     ),
     "registry": "Registry",
     "streams._wrap": "SecureStream",

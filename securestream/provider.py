@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, Flag
@@ -527,6 +527,16 @@ class Negotiating(Protocol):
 
     def with_mechanisms(self, *mechanisms: SecurityPackage) -> SecurityPackage:
         """The same package over others, configured as this one is."""
+        ...
+
+
+@runtime_checkable
+class Composed(Protocol):
+    """What a package offers beside `SecurityPackage` when others work inside it, each an argument of its class."""
+
+    @property
+    def parts(self) -> Mapping[str, SecurityPackage]:
+        """The packages inside, by the names of the arguments that they are."""
         ...
 
 

@@ -150,16 +150,19 @@ def _channel(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--handshake-timeout", type=_typed(_seconds), default=30.0, metavar="SECONDS")
     command.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="the event loop")
-    command.add_argument("--certificate", metavar="FILE", help="own certificate with its chain, PEM (schannel)")
+    command.add_argument(
+        "--certificate", metavar="FILE", help="own certificate with its chain, PEM (schannel, credssp)"
+    )
     command.add_argument("--key", metavar="FILE", help="its private key, PEM (if not in the same file)")
     command.add_argument("--password-file", metavar="FILE", help="holds the password, or that of an encrypted --key")
     command.add_argument(
         "--ntlm",
         choices=NTLM_USES,
-        help="whether NTLM may be negotiated (negotiate): never; no-kdc, where Kerberos has no KDC to ask; always, "
-        "whenever Kerberos fails; by default no-kdc for a user without a realm, else never; servers heed never alone",
+        help="whether NTLM may be negotiated (negotiate, credssp): never; no-kdc, where Kerberos has no KDC to ask; "
+        "always, whenever Kerberos fails; by default no-kdc for a user without a realm, else never; servers heed "
+        "never alone",
     )
-    group = command.add_argument_group("tickets (kerberos, negotiate)")
+    group = command.add_argument_group("tickets (kerberos, negotiate, credssp)")
     group.add_argument("--keytab", metavar="FILE", help="the keys of a service, or of --user, in MIT's format")
     group.add_argument("--ccache", metavar="NAME", help="tickets: FILE:, DIR: or the path of a file")
     group.add_argument("--realm", metavar="REALM", help="of names without one, instead of krb5.conf's default_realm")
@@ -183,10 +186,12 @@ def _serve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--accounts",
         metavar="FILE",
-        help="the account store for NTLM, see `accounts`; smbpasswd:FILE reads a Samba file; negotiate takes it beside "
-        "--keytab",
+        help="the account store for NTLM, see `accounts`; smbpasswd:FILE reads a Samba file; negotiate and credssp "
+        "take it beside --keytab",
     )
-    command.add_argument("--ca", metavar="FILE", help="demand client certificates of these authorities, PEM (schannel)")
+    command.add_argument(
+        "--ca", metavar="FILE", help="demand client certificates of these authorities, PEM (schannel, credssp)"
+    )
     action = command.add_mutually_exclusive_group(required=True)
     action.add_argument("--echo", action="store_true", help="send back what comes")
     action.add_argument(
@@ -232,7 +237,16 @@ def _connect(command: argparse.ArgumentParser) -> None:
         help="--target is a user, who serves with tickets instead of a keytab: serve --ccache (kerberos)",
     )
     command.add_argument("--user", metavar=r"DOM\name", help="as whom")
-    command.add_argument("--ca", metavar="FILE", help="trust these authorities instead of the system's, PEM (schannel)")
+    command.add_argument(
+        "--delegate",
+        action="append",
+        metavar="PATTERN",
+        help="hand the password of --user to servers of that name, HOST or CLASS/HOST with * for any part; may be "
+        "repeated (credssp)",
+    )
+    command.add_argument(
+        "--ca", metavar="FILE", help="trust these authorities instead of the system's, PEM (schannel, credssp)"
+    )
     command.add_argument(
         "--listen", type=_address, metavar="HOST:PORT", help="be the client end of a tunnel: one connection for each"
     )

@@ -54,7 +54,7 @@ class Client:
         self._asked = asked
         self._report = report
         self._package = Observed(package, self._step) if report.verbose else package
-        self._credential = client_credential(asked)
+        self._credential = client_credential(asked, package)
         check_initiator(package, self._credential)
         self._flags = ContextFlags.MUTUAL
         if asked.user_to_user:

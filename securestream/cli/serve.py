@@ -25,13 +25,14 @@ from securestream.cli.setup import (
     served_credential,
 )
 from securestream.cli.splice import CHUNK, leaves, splice
+from securestream.credentials import Credential, Password
 from securestream.drive import Services
 from securestream.errors import NotAuthorized, UsageError
 from securestream.machine import told_to_peer
 from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Role
 from securestream.principal import Principal
-from securestream.provider import Established, FirstUse, SecurityPackage
+from securestream.provider import Composed, Established, FirstUse, SecurityPackage
 from securestream.services.replay import SqliteReplay
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.connect import listen
@@ -54,7 +55,7 @@ def serve(asked: Namespace, report: Report) -> int:
 
 
 def _check(asked: Namespace, package: SecurityPackage) -> None:
-    proves_clients = not is_record_package(package) or asked.ca is not None
+    proves_clients = not is_record_package(package) or isinstance(package, Composed) or asked.ca is not None
     if asked.allow and not proves_clients:
         raise UsageError("--allow needs clients that prove who they are: give --ca FILE, the authorities of theirs")
     if _is_risky(asked) and not asked.address.is_loopback and not proves_clients:
@@ -155,10 +156,12 @@ class Server:
         negotiation: Negotiation | None = stream.extra(SecurityAttribute.negotiation, None)
         if negotiation is not None:
             self._report.negotiated(negotiation, f"{address}: ")
-        by = package if negotiation is None else f"{self._package.info.name}: {package}"
+        by = package if negotiation is None else f"{self._package.info.name}: {_mechanism(package, negotiation)}"
+        delegated: Credential | None = stream.extra(SecurityAttribute.delegated, None)
+        given = "" if delegated is None else f"  delegated {delegated_name(delegated)}"
         self._report.say(
             "connection",
-            f"{peer}  {by}  {SENTENCE_OF[level]}  from {address}",
+            f"{peer}  {by}  {SENTENCE_OF[level]}  from {address}{given}",
             peer=str(peer),
             package=package,
             level=NAME_OF[level],
@@ -166,6 +169,7 @@ class Server:
             detail=detail_of(stream),
             address=address,
             **negotiation_facts(stream),
+            **({} if delegated is None else {"delegated": delegated_name(delegated)}),
         )
         try:
             await self._act(stream, peer, address, NAME_OF[level])
@@ -252,6 +256,21 @@ def detail_of(stream: ByteStream) -> str:
     package: str = stream.extra(SecurityAttribute.package)
     negotiated = "" if stream.extra(SecurityAttribute.negotiation, None) is None else ", negotiated,"
     return f"{package}{negotiated} with {names or 'no flags'}"
+
+
+def _mechanism(package: str, negotiation: Negotiation) -> str:
+    """What was chosen; a record connection is called by the package around it."""
+    chosen = negotiation.chosen
+    return package if chosen is None else chosen.mechanism
+
+
+def delegated_name(credential: Credential) -> str:
+    """Whose credential a client delegated, and of which kind; nothing of what it proves by."""
+    kind = type(credential).__name__
+    if isinstance(credential, Password):
+        name = f"{credential.domain}\\{credential.user}" if credential.domain else credential.user
+        return f"{kind} of {name}"
+    return kind
 
 
 def negotiation_facts(stream: ByteStream) -> dict[str, Any]:

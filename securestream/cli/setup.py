@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from securestream.ambient import system_options
@@ -22,7 +22,7 @@ from securestream.drive import respond_blocking
 from securestream.errors import UsageError
 from securestream.machine import HandshakeMachine
 from securestream.options import Protection, Role
-from securestream.provider import Capability, Negotiating, SecurityPackage, Unusable
+from securestream.provider import Capability, Composed, Negotiating, SecurityPackage, Unusable
 from securestream.redaction import Secret
 from securestream.registry import Registry
 
@@ -45,7 +45,7 @@ def is_record_package(package: SecurityPackage) -> bool:
 def package_of(asked: Namespace, role: Role, registry: Registry | None = None) -> SecurityPackage:
     """The package that was asked for, with the arguments that the command line has for it.
 
-    Where it negotiates, each of its mechanisms gets those that it takes.
+    Where it negotiates, each of its mechanisms gets those that it takes; so do packages that work inside another.
 
     Raises:
         UsageError: there is no such package, or nothing takes one of the arguments.
@@ -56,12 +56,11 @@ def package_of(asked: Namespace, role: Role, registry: Registry | None = None) -
     elif asked.framing == "raw":
         raise UsageError(f"tokens of {package.info.name} need --framing nns: nothing on a raw wire says where one ends")
     arguments = _arguments(asked, role)
-    configured, taken = _configured(package, arguments)
-    if isinstance(package, Negotiating):
-        mechanisms = [_configured(mechanism, arguments) for mechanism in package.mechanisms]
-        taken = taken.union(*(own for _, own in mechanisms))
-        if isinstance(configured, Negotiating):
-            configured = configured.with_mechanisms(*(mechanism for mechanism, _ in mechanisms))
+    if role is Role.INITIATOR and "delegate_to" in _parameters(package) and not asked.delegate:
+        raise UsageError(
+            f"{package.info.name} hands your password to the server: name who may have it, --delegate HOST"
+        )
+    configured, taken = _assembled(package, arguments)
     for name, (option, _) in arguments.items():
         if name not in taken:
             raise UsageError(f"{option} means nothing to {package.info.name}: leave it out")
@@ -85,20 +84,45 @@ def _arguments(asked: Namespace, role: Role) -> dict[str, tuple[str, Any]]:
         arguments["kdc"] = ("--kdc", tuple(asked.kdc))
     if asked.ntlm is not None:
         arguments["ntlm"] = ("--ntlm", asked.ntlm)
+    if role is Role.INITIATOR and asked.delegate:
+        arguments["delegate_to"] = ("--delegate", tuple(asked.delegate))
     return arguments
 
 
-def _configured(
+def _assembled(
     package: SecurityPackage, arguments: dict[str, tuple[str, Any]]
 ) -> tuple[SecurityPackage, frozenset[str]]:
-    """`package` with those of `arguments` that it takes, and their names.
+    """`package` and those inside it, each with what it takes of `arguments`, and the names of all that was taken."""
+    parts: Mapping[str, SecurityPackage] = package.parts if isinstance(package, Composed) else {}
+    assembled = {name: _assembled(part, arguments) for name, part in parts.items()}
+    inside = {name: part for name, (part, _) in assembled.items()}
+    configured, taken = _configured(package, arguments, inside)
+    taken = taken.union(*(own for _, own in assembled.values()))
+    if isinstance(package, Negotiating):
+        mechanisms = [_configured(mechanism, arguments) for mechanism in package.mechanisms]
+        taken = taken.union(*(own for _, own in mechanisms))
+        if isinstance(configured, Negotiating):
+            configured = configured.with_mechanisms(*(mechanism for mechanism, _ in mechanisms))
+    return configured, taken
+
+
+def _parameters(package: SecurityPackage) -> Mapping[str, inspect.Parameter]:
+    """What the class of `package` takes."""
+    factory: Callable[..., SecurityPackage] = type(package)
+    return inspect.signature(factory).parameters
+
+
+def _configured(
+    package: SecurityPackage, arguments: dict[str, tuple[str, Any]], inside: Mapping[str, SecurityPackage] | None = None
+) -> tuple[SecurityPackage, frozenset[str]]:
+    """`package` with those of `arguments` that it takes, and their names; it is made anew over the packages `inside`.
 
     A package announces a factory without arguments; what configures its mechanism are arguments of its class.
     """
     factory: Callable[..., SecurityPackage] = type(package)
-    known = inspect.signature(factory).parameters
+    known = _parameters(package)
     taken = {name: value for name, (_, value) in arguments.items() if name in known}
-    return (factory(**taken) if taken else package), frozenset(taken)
+    return (factory(**(inside or {}), **taken) if taken or inside else package), frozenset(taken)
 
 
 def _check_record_arguments(asked: Namespace) -> None:
@@ -116,12 +140,14 @@ def level_of(asked: Namespace) -> Protection:
 def server_credential(asked: Namespace, package: SecurityPackage) -> Credential | None:
     """The account store, the keytab, the tickets or the certificate with which a server verifies or proves.
 
-    A package that negotiates takes accounts beside a keytab or tickets.
+    A package that negotiates takes accounts beside a keytab or tickets; one with packages inside takes what those do.
 
     Raises:
         UsageError: several were given of which one is of no use, or what was given is not there.
     """
-    if isinstance(package, Negotiating):
+    if isinstance(package, Composed):
+        _check_one(asked, "keytab", "ccache", why="each says by itself who you are")
+    elif isinstance(package, Negotiating):
         _check_one(asked, "accounts", "certificate", why="nothing that is negotiated uses a certificate")
         _check_one(asked, "certificate", "keytab", "ccache", why="each says by itself who you are")
     else:
@@ -133,8 +159,11 @@ def server_credential(asked: Namespace, package: SecurityPackage) -> Credential 
         forms.append(CredentialCache(asked.ccache))
     if asked.accounts is not None:
         forms.append(_accounts(asked.accounts))
+    if not forms or isinstance(package, Composed):
+        own = _certificate(asked)
+        forms += [] if own is None else [own]
     if not forms:
-        return _certificate(asked)
+        return None
     return forms[0] if len(forms) == 1 else Credentials(*forms)
 
 
@@ -158,8 +187,10 @@ def served_credential(asked: Namespace, package: SecurityPackage) -> Credential 
     return credential
 
 
-def client_credential(asked: Namespace) -> Credential | None:
+def client_credential(asked: Namespace, package: SecurityPackage) -> Credential | None:
     """The password, the key, the tickets or the certificate with which a client proves who it is.
+
+    For packages that work inside another, tickets and a certificate may stand beside the password.
 
     Returns:
         `None` for the package's default.
@@ -167,6 +198,8 @@ def client_credential(asked: Namespace) -> Credential | None:
     Raises:
         UsageError: several were given, or there is no password.
     """
+    if isinstance(package, Composed):
+        return _composed_credential(asked)
     _check_one(asked, "user", "certificate", "ccache", why="each says by itself who you are")
     _check_one(asked, "keytab", "certificate", "ccache", why="each says by itself who you are")
     if asked.keytab is not None:
@@ -176,6 +209,29 @@ def client_credential(asked: Namespace) -> Credential | None:
     if asked.user is None:
         return _certificate(asked)
     return Password(asked.user, read_password(asked.user, asked.password_file))
+
+
+def _composed_credential(asked: Namespace) -> Credential | None:
+    """A password, and beside it what else proves who the client is."""
+    _check_one(asked, "keytab", "ccache", why="each says by itself who you are")
+    forms: list[Credential] = []
+    if asked.keytab is not None:
+        forms.append(Keytab(asked.keytab, principal=asked.user))
+    if asked.ccache is not None:
+        forms.append(CredentialCache(asked.ccache))
+    if asked.user is not None:
+        forms.append(Password(asked.user, read_password(asked.user, asked.password_file)))
+    certificate = _certificate(asked) if asked.user is None or asked.certificate is None else _of_files(asked)
+    if certificate is not None:
+        forms.append(certificate)
+    return Credentials(*forms) if forms else None
+
+
+def _of_files(asked: Namespace) -> Certificate:
+    """A certificate whose key is in clear, since the password that is given is that of ``--user``."""
+    if _is_encrypted(asked.key or asked.certificate):
+        raise UsageError("the one password that a command takes is that of --user: give a --key that is in clear")
+    return Certificate(asked.certificate, asked.key)
 
 
 def _check_one(asked: Namespace, *names: str, why: str) -> None:
@@ -195,7 +251,9 @@ def check_acceptor(package: SecurityPackage, credential: Credential | None) -> N
         SecureStreamError, OSError: what else the first client would have met.
     """
     if unusable := package.usable(credential, Role.ACCEPTOR):
-        raise UsageError(f"{package.info.name} cannot serve so: {_complaint(package, unusable, Role.ACCEPTOR)}")
+        raise UsageError(
+            f"{package.info.name} cannot serve so: {_complaint(package, unusable, Role.ACCEPTOR, credential)}"
+        )
     rehearsal = HandshakeMachine(package.accept(credential, system_options()))
     respond_blocking(rehearsal)
     rehearsal.close()
@@ -208,11 +266,17 @@ def check_initiator(package: SecurityPackage, credential: Credential | None) -> 
         UsageError: it cannot.
     """
     if unusable := package.usable(credential, Role.INITIATOR):
-        raise UsageError(f"{package.info.name} cannot connect so: {_complaint(package, unusable, Role.INITIATOR)}")
+        raise UsageError(
+            f"{package.info.name} cannot connect so: {_complaint(package, unusable, Role.INITIATOR, credential)}"
+        )
 
 
-def _complaint(package: SecurityPackage, unusable: Unusable, role: Role) -> str:
-    """Why, and with which options it would be otherwise: the package itself is asked about each."""
+def _complaint(package: SecurityPackage, unusable: Unusable, role: Role, credential: Credential | None) -> str:
+    """Why, and with which options it would be otherwise: the package itself is asked about each.
+
+    Where packages work inside another, what is there already counts, too.
+    """
+    beside = credential if isinstance(package, Composed) else None
     known: dict[str, Credential] = {
         "--certificate FILE --key FILE": Certificate("file"),
         "--keytab FILE": Keytab("file"),
@@ -222,8 +286,14 @@ def _complaint(package: SecurityPackage, unusable: Unusable, role: Role) -> str:
         known["--accounts FILE"] = Accounts.memory()
     else:
         known["--user NAME"] = Password("name", "")
-    options = [option for option, credential in known.items() if package.usable(credential, role) is None]
+    options = [option for option, more in known.items() if package.usable(_both(beside, more), role) is None]
     return f"{unusable.reason} ({' or '.join(options)})" if options else unusable.reason
+
+
+def _both(one: Credential | None, other: Credential) -> Credential:
+    if one is None:
+        return other
+    return Credentials(*(one if isinstance(one, Credentials) else (one,)), other)
 
 
 def _certificate(asked: Namespace) -> Certificate | None:

@@ -31,7 +31,7 @@ from securestream_providers.krb5.names import KerberosName
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
 from securestream_providers.schannel import Schannel
-from tests.certificates import authority
+from tests.certificates import Pair, authority
 from tests.providers.kerberos.ends import REALM, Realm
 from tests.providers.kerberos.ends import package as kerberos_package
 
@@ -39,6 +39,7 @@ PASSWORD = "Canary-9f2c-Passw0rd"
 SHARED = b"canary-key-0123456789-abcdefghij"
 CA = authority()
 SERVER = CA.leaf(["localhost"])
+SERVED = SERVER.credential
 CLIENT = CA.leaf(["client.example"], usage=["client"])
 HERE = Path(__file__).parents[1]
 
@@ -118,11 +119,14 @@ def kerberos() -> Setup:
     )
 
 
+def key_secrets(name: str, pair: Pair) -> dict[str, str | bytes]:
+    """What is secret in a private key."""
+    number = pair.key.private_numbers().private_value.to_bytes(32, "big")  # type: ignore[union-attr] # P-256
+    return {name: number, f"{name} as PEM": pair.key_pem.splitlines()[2]}
+
+
 def schannel(engine: Engine) -> Setup:
-    secrets: dict[str, str | bytes] = {"key password": PASSWORD}
-    for name, pair in (("server key", SERVER), ("client key", CLIENT)):
-        secrets[name] = pair.key.private_numbers().private_value.to_bytes(32, "big")  # type: ignore[union-attr] # P-256
-        secrets[f"{name} as PEM"] = pair.key_pem.splitlines()[2]
+    secrets = {"key password": PASSWORD, **key_secrets("server key", SERVER), **key_secrets("client key", CLIENT)}
     return Setup(
         Schannel(engine=engine, trust=CA.pem),
         Certificate(CLIENT.chain_pem, CLIENT.encrypted_key_pem(PASSWORD), Secret(PASSWORD)),
@@ -146,13 +150,13 @@ def digest() -> Setup:
 def credssp(inside: Setup, *, verify: Literal["full", "none"] = "full") -> Setup:
     """The negotiation of `inside` within TLS, which delegates the password."""
     secrets = inside.secrets | {"password": PASSWORD, "wrong password": PASSWORD[::-1]}
-    secrets |= {name: secret for name, secret in schannel("stdlib").secrets.items() if name.startswith("server key")}
+    secrets |= key_secrets("server key", SERVER)
     delegated, wrong = Password("alice", PASSWORD), Password("alice", PASSWORD[::-1])
     return Setup(
         CredSsp(inside.initiator, Schannel(trust=CA.pem, verify=verify), delegation=Delegation("host/localhost")),
         Credentials(inside.initiating, delegated),
         CredSsp(inside.acceptor, Schannel()),
-        Credentials(Certificate(SERVER.chain_pem, SERVER.key_pem), inside.accepting),
+        Credentials(SERVED, inside.accepting),
         secrets,
         Credentials(inside.wrong, wrong),
     )

@@ -121,7 +121,7 @@ def test_a_third_partys_distribution_is_found_by_its_name(third_party: Path) -> 
     )
     module, name, installed = shown.split(maxsplit=2)
     assert (module, name) == ("custom_provider", "SharedKey")
-    assert installed == "['kerberos', 'negotiate', 'ntlm', 'schannel', 'sharedkey']\n"
+    assert installed == "['credssp', 'digest', 'kerberos', 'negotiate', 'ntlm', 'schannel', 'sharedkey']\n"
 
 
 def test_a_third_partys_package_protects_a_blocking_connection(third_party: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
 from securestream.credentials import Certificate, Credential, Credentials, find_form
 from securestream.errors import NoCredentials, UsageError
+from securestream.inspection import Inspection, Node
 from securestream.options import Options, Role
 from securestream.provider import (
     Capability,
@@ -61,6 +62,7 @@ class CredSsp:
         tls: the package around it, `Schannel` by default. With ``Schannel(verify="none")`` it proves no host, and
             Kerberos must.
         delegation: to whom an initiator delegates; to nobody by default.
+        delegate_to: patterns of targets, for ``Delegation(*delegate_to)``; instead of `delegation`.
         restricted_admin: an initiator authenticates and delegates nothing; an acceptor lets such clients in.
         version: this end's version, 2 to 6.
         vulnerable_peers: ``"accepted"`` talks to peers older than version 5, whom CVE-2018-0886 lets somebody in
@@ -79,6 +81,7 @@ class CredSsp:
         tls: SecurityPackage | None = None,
         *,
         delegation: Delegation | None = None,
+        delegate_to: Sequence[str] = (),
         restricted_admin: bool = False,
         version: int = NEWEST,
         vulnerable_peers: Use = "refused",
@@ -93,6 +96,10 @@ class CredSsp:
             raise UsageError(f"{self._tls.info.name} is no TLS to run CredSSP in: give Schannel")
         if authorize is not None and not early_authorization:
             raise UsageError("a verdict on the user is told by early_authorization=True alone; else use `admit`")
+        if delegate_to:
+            if delegation is not None or isinstance(delegate_to, str):
+                raise UsageError("delegate_to is a sequence of patterns, and stands in place of delegation")
+            delegation = Delegation(*delegate_to)
         self._policy = Policy(delegation, restricted_admin, version, vulnerable_peers, early_authorization)
         self._authorize = authorize
 
@@ -103,6 +110,11 @@ class CredSsp:
     def info(self) -> PackageInfo:
         """What the package is."""
         return INFO
+
+    @property
+    def parts(self) -> Mapping[str, SecurityPackage]:
+        """The packages inside, by the arguments that they are."""
+        return {"negotiation": self._negotiation, "tls": self._tls}
 
     def for_listener(self) -> CredSsp:
         """This package for one listener: its TLS shares no sessions with another one's."""
@@ -119,6 +131,12 @@ class CredSsp:
             early_authorization=policy.early_authorization,
             authorize=self._authorize,
         )
+
+    def inspect_token(self, token: bytes, inspection: Inspection) -> Node | None:
+        """The tree of a message; see `inspect.inspect`."""
+        from securestream_providers.credssp.inspect import inspect  # only who looks at tokens needs it
+
+        return inspect(token, inspection)
 
     def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
         """Why it cannot work with `credential` in `role`, or `None` when it can."""

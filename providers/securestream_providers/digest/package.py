@@ -36,8 +36,8 @@ INFO: Final = PackageInfo(
 )
 
 _UNNAMED: Final = (
-    "outside HTTP, Digest is SASL's DIGEST-MD5, which is weak and historic: name it, Digest(sasl=DigestMd5()), "
-    "or use SCRAM-SHA-256"
+    "Digest belongs to HTTP (securestream.http) and to SASL, where it is the weak and historic DIGEST-MD5, not to "
+    "connections that authenticate by themselves: for SASL name it, Digest(sasl=DigestMd5(...)), or use SCRAM-SHA-256"
 )
 
 
