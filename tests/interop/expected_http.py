@@ -30,6 +30,7 @@ _CURL = (
     "NTLM https, unbound refused",
     "NTLM, wrong password",
     "the strongest of all",
+    *(f"{scheme} to a proxy" for scheme in ("negotiate", "ntlm", "digest")),
     *(f"Digest {algorithm}" for algorithm in COMMON),
     *(f"Digest {algorithm} auth-int" for algorithm in COMMON),
     *(f"Digest {algorithm} userhash" for algorithm in COMMON),

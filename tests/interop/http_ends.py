@@ -109,6 +109,11 @@ class Sites:
         negotiate = TokenScheme("Negotiate", package, forms)
         self._add("/negotiate", [negotiate])
         self._add("/bound", [negotiate], policy=BindingPolicy.ALWAYS)
+        self._proxies = {
+            "negotiate": self._made([negotiate], proxy=True),
+            "ntlm": self._made([ntlm], proxy=True),
+            "digest": self._made([DigestServer(self._accounts, REALM)], proxy=True),
+        }
         self._add("/all", [negotiate, ntlm, DigestServer(self._accounts, REALM)])
         for algorithm in Algorithm:
             for qops in QOPS:
@@ -129,17 +134,30 @@ class Sites:
     def _add(
         self, path: str, schemes: Sequence[ServerScheme], *, policy: BindingPolicy = BindingPolicy.WHEN_ADVERTISED
     ) -> None:
+        self._sites[path] = self._made(schemes, policy=policy)
+
+    def _made(
+        self,
+        schemes: Sequence[ServerScheme],
+        *,
+        policy: BindingPolicy = BindingPolicy.WHEN_ADVERTISED,
+        proxy: bool = False,
+    ) -> AuthenticationMiddleware:
         bindings = end_point_bindings(LOCALHOST.der)
-        self._sites[path] = AuthenticationMiddleware(
+        return AuthenticationMiddleware(
             _application,
             schemes,
             options=system_options(protection=Protection.NONE, binding_policy=policy),
             bindings=lambda scope: bindings if scope["scheme"] == "https" else None,
+            proxy=proxy,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request where its path says."""
-        await self._sites["/" + str(scope["path"]).split("/")[1]](scope, receive, send)
+        """Serve a request where its path says; of a proxy's requests the host does."""
+        path = str(scope["path"])
+        proxied = path.removeprefix("http://")
+        site = self._sites["/" + path.split("/")[1]] if proxied == path else self._proxies[proxied.partition(".")[0]]
+        await site(scope, receive, send)
 
 
 @contextlib.contextmanager

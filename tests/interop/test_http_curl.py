@@ -128,6 +128,23 @@ def test_the_strongest_of_all(ends: Ends, matrix: Filler) -> None:
     matrix.fill(HTTP, "curl", ends.version, "client", "the strongest of all", "Kerberos, then Digest")
 
 
+PROXIED = {"negotiate": ("Kerberos", ":"), "ntlm": ("NTLM", ACCOUNT), "digest": ("WDigest", ACCOUNT)}
+
+
+@pytest.mark.parametrize("scheme", PROXIED)
+def test_as_a_proxy(ends: Ends, scheme: str, matrix: Filler) -> None:
+    """407, and the Proxy- fields; what is asked for is in absolute form."""
+    package, user = PROXIED[scheme]
+    urls = [f"http://{scheme}.example/{number}?x=y" for number in range(2)]
+    through = ("--noproxy", "", "--proxy", ends.origins["http"], f"--proxy-{scheme}")
+    answers = ends.curl.fetch(*through, "--proxy-user", user, "--data", "abcde", *urls)
+    assert [Seen.parse(one.body) for one in answers] == [Seen(USER, package, 5)] * 2
+    if scheme != "negotiate":
+        (refused, _) = ends.curl.fetch(*through, "--proxy-user", f"{USER}:wrong", *urls)
+        assert refused.status == 407
+    matrix.fill(HTTP, "curl", ends.version, "client", f"{scheme} to a proxy", f"{USER} by {package}")
+
+
 # --- Digest ----------------------------------------------------------------------------------------------------------
 
 DIGEST = ("--digest", "--user", ACCOUNT)
