@@ -102,7 +102,10 @@ class Gs2Krb5:
         """
         check_no_layer_wanted(self.name, options)
         header, data = client_header(self.name, options, self.authzid)
-        handshake = self.package.initiate(credential, target, _options(options, header, data))
+        asked = _options(options, header, data)
+        # no layer follows that would need it, but Cyrus SASL's servers refuse a client without it, with no word why
+        asked = replace(asked, flags=asked.flags | ContextFlags.SEQUENCE)
+        handshake = self.package.initiate(credential, target, asked)
         with Nested(handshake, limits=options.limits) as inner:
             step = yield from inner.step()
             token: bytes | None = _first_token(header, step.token or b"")

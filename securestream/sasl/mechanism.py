@@ -25,7 +25,7 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from securestream.errors import InvalidToken, NotAuthorized, QualityNotMet, Unsupported, UsageError
 from securestream.options import ContextFlags, Options, Protection, Role
-from securestream.principal import Principal
+from securestream.principal import NameType, Principal
 from securestream.provider import (
     Buffer,
     Capability,
@@ -49,10 +49,19 @@ Authorize: TypeAlias = Callable[[Principal, str], bool]
 """Whether who was authenticated may act as an authorisation identity (RFC 4422 3.4.1) that is not empty. Pure."""
 
 
+_COMPLETE: Final = (NameType.UPN, NameType.EMAIL, NameType.DNS)
+
+
 def own_identity(principal: Principal, authzid: str) -> bool:
-    """Everybody may act as himself: under his name, alone or with its authority (``name@authority``)."""
-    names = {principal.name, f"{principal.name}@{principal.authority}", f"{principal.authority}\\{principal.name}"}
-    return authzid in names
+    """Everybody may act as himself, under his complete name: ``name@authority`` or ``authority\\name``.
+
+    The alice of another realm is not alice (SECURITY: identity), so the name alone will do only where no authority
+    vouches for it, or where it says itself where it belongs, as the DNS name of a certificate does.
+    """
+    name, authority = principal.name, principal.authority
+    if not authority or principal.name_type in _COMPLETE:
+        return authzid == name
+    return authzid in (f"{name}@{authority}", f"{authority}\\{name}")
 
 
 def check_authzid(authzid: str) -> None:

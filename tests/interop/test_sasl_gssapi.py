@@ -154,7 +154,7 @@ def test_gssapi_with_their_initiator(
     assert not sealed
     assert offered[0] & BITS[layer]
     assert offered[1:] == (65536).to_bytes(3, "big")
-    choice = bytes((BITS[layer],)) + (0 if layer == "none" else 4096).to_bytes(3, "big") + USER.encode()
+    choice = bytes((BITS[layer],)) + (0 if layer == "none" else 4096).to_bytes(3, "big") + realm.user.encode()
     assert ours.answer(theirs.wrap(choice, encrypt=False)) is None
     established = ours.end.established
     assert established.peer.name == USER

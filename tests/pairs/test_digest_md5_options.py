@@ -35,7 +35,7 @@ def test_combination(store: Accounts, mine: Protection, theirs: Protection, auth
     """Every name, cipher and size of buffers; each exchange twice, the second one continued where that is possible."""
     agreed = max(mine, theirs)
     for name, cipher, buffer in itertools.product(NAMES, Cipher, (256, 65536)):
-        identity = authzid and name.rpartition("\\")[2]
+        identity = authzid and name
         one = client(ciphers=[cipher], max_buffer=buffer, authzid=identity, subsequent=Subsequent())
         other = server(max_buffer=buffer, subsequent=Subsequent())
         performing = services()

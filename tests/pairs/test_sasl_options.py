@@ -115,7 +115,7 @@ LEVELS = tuple(Protection)
 def test_the_layers_of_gssapi() -> None:
     seen: set[tuple[Protection, Protection]] = set()
     for asked, served, mine, theirs in itertools.product(LEVELS, LEVELS, (256, 4096, 0xFFFFFF), (256, 65536)):
-        for authzid, mutual in itertools.product(("", "alice"), (ContextFlags.NONE, ContextFlags.MUTUAL)):
+        for authzid, mutual in itertools.product(("", "alice@CORP.EXAMPLE"), (ContextFlags.NONE, ContextFlags.MUTUAL)):
             found = meet(
                 Gssapi(KERBEROS, authzid=authzid, max_buffer=mine),
                 Gssapi(KERBEROS, max_buffer=theirs),

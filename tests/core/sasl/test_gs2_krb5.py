@@ -63,8 +63,8 @@ def test_plus_binds_to_the_channel(bindings: ChannelBindings) -> None:
 
 
 def test_the_first_token_has_the_header_in_place_of_its_frame() -> None:
-    tokens = meet_as(Gs2Krb5(kerberos(), authzid="alice"), PLAIN).tokens
-    assert tokens[0].startswith(b"n,a=alice,\x01\x00\x6e")
+    tokens = meet_as(Gs2Krb5(kerberos(), authzid="alice@CORP.EXAMPLE"), PLAIN).tokens
+    assert tokens[0].startswith(b"n,a=alice@CORP.EXAMPLE,\x01\x00\x6e")
     assert tokens[1].startswith(b"\x60")  # only the first one is changed (RFC 5801 4)
     assert len(tokens) == 2
 
@@ -109,8 +109,10 @@ def test_the_header_is_bound_to_the_ticket(old: bytes, new: bytes) -> None:
 
 
 def test_an_authorisation_identity_must_be_granted() -> None:
-    assert [layer.authzid for layer in meet_as(Gs2Krb5(kerberos(), authzid="alice"), PLAIN).layers] == ["alice"] * 2
-    assert meet_as(Gs2Krb5(kerberos(), authzid="root"), PLAIN).kinds == {Role.ACCEPTOR: "NOT_AUTHORIZED"}
+    own = "alice@CORP.EXAMPLE"
+    assert [layer.authzid for layer in meet_as(Gs2Krb5(kerberos(), authzid=own), PLAIN).layers] == [own, own]
+    for other in ("root", "alice", "alice@OTHER.EXAMPLE"):
+        assert meet_as(Gs2Krb5(kerberos(), authzid=other), PLAIN).kinds == {Role.ACCEPTOR: "NOT_AUTHORIZED"}
 
 
 @pytest.mark.parametrize("protection", [SIGN, SEAL])

@@ -147,10 +147,11 @@ def trust_root(principal: Principal, authzid: str) -> bool:
 
 
 def test_an_authorisation_identity_travels_protected() -> None:
-    for own in ("alice", "alice@CORP.EXAMPLE"):
+    for own in ("alice@CORP.EXAMPLE", "CORP.EXAMPLE\\alice"):
         found = meet_as(client=replace(GSSAPI, authzid=own))
         assert [layer.authzid for layer in found.layers] == [own, own]
-    assert meet_as(client=replace(GSSAPI, authzid="röot")).kinds == {Role.ACCEPTOR: "NOT_AUTHORIZED"}
+    for other in ("röot", "alice", "alice@OTHER.EXAMPLE", "@", "\\"):
+        assert meet_as(client=replace(GSSAPI, authzid=other)).kinds == {Role.ACCEPTOR: "NOT_AUTHORIZED"}
     trusting = replace(GSSAPI, authorize=trust_root)
     assert meet_as(client=replace(GSSAPI, authzid="röot"), server=trusting).layers[1].authzid == "röot"
 
@@ -346,11 +347,11 @@ def test_the_offer_of_a_server() -> None:
 
 
 def test_a_choice_is_taken() -> None:
-    step = Client().choose(bytes.fromhex("04001000") + b"alice")
+    step = Client().choose(bytes.fromhex("04001000") + b"alice@CORP.EXAMPLE")
     assert step.established is not None
     assert step.token is None
     layer = step.established.result
-    assert (layer.protection, layer.authzid, layer.max_plaintext) == (SEAL, "alice", 0x1000 - 60)
+    assert (layer.protection, layer.authzid, layer.max_plaintext) == (SEAL, "alice@CORP.EXAMPLE", 0x1000 - 60)
 
 
 WRONG_CHOICES: list[tuple[Protection, bytes, str]] = [
