@@ -235,8 +235,8 @@ class Answer(Redacted):
 
 
 class SaslServer(_End):
-    """A server's exchange. `Established.peer` of its outcome is who logged on; as whom he wants to act, where he said it,
-    is ``established.result.authzid``, which the mechanism's `authorize` has allowed::
+    """A server's exchange. `Established.peer` of its outcome is who logged on; as whom he wants to act, where he said
+    it, is ``established.result.authzid``, which the mechanism's `authorize` has allowed::
 
         server = SaslServer(mechanism, credential=accounts, options=options)
         taken = server.received(initial_response)             # `None` where the client sent none
