@@ -121,6 +121,8 @@ class Options:
         limits: bounds before authentication.
         max_skew: how far apart the two clocks may be.
         source: the peer's address as text, for throttling; empty where unknown.
+        in_turns: whether the carrier brings an answer to each token before it takes another, as HTTP does: what the
+            peer answers apart, a package then sends apart.
     """
 
     clock: Clock
@@ -133,6 +135,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     max_skew: timedelta = timedelta(minutes=5)
     source: str = ""
+    in_turns: bool = False
 
     @property
     def wanted(self) -> ContextFlags:

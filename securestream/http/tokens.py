@@ -83,7 +83,8 @@ class TokenScheme:
 
     def _initiate(self, request: HttpRequest, options: Options) -> Handshake:
         target = TargetName(f"{self._service}/{request.origin.host}")
-        with Nested(self._package.initiate(self._credential, target, options), limits=options.limits) as inner:
+        handshake = self._package.initiate(self._credential, target, replace(options, in_turns=True))
+        with Nested(handshake, limits=options.limits) as inner:
             step = yield from inner.step()
             further = False
             while step.token is not None:
@@ -93,6 +94,8 @@ class TokenScheme:
                 if step.established is not None:
                     self._check_end(reply, token)
                     return replace(step.established, token=None)  # it was sent
+                if token is None and self._has_nothing_to_say(reply):
+                    token = b""
                 if token is None:
                     raise self._unproved(reply)
                 step = yield from inner.step(token)
@@ -117,6 +120,11 @@ class TokenScheme:
         if len(tokens) > 1:
             raise InvalidToken(f"the response holds several tokens of {self._name}, of which one at most is meant")
         return tokens[0] if tokens else None
+
+    def _has_nothing_to_say(self, reply: HttpReply) -> bool:
+        """Whether a challenge without a token is an empty one: a server of TLS 1.3 owes nothing to a last flight."""
+        stream = Capability.STREAM in self._package.info.capabilities
+        return stream and reply.is_challenge and bool(reply.of_scheme(self._name))
 
     def _check_end(self, reply: HttpReply, token: bytes | None) -> None:
         if reply.is_challenge:

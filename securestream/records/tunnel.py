@@ -38,7 +38,7 @@ class TlsTunnel:
 
     @classmethod
     def over(
-        cls, handshake: Handshake, *, limits: Limits | None = None, limit: int = 65536
+        cls, handshake: Handshake, *, limits: Limits | None = None, limit: int = 65536, apart: bool = False
     ) -> Generator[Effect[Any], Any, Self]:
         """Complete the handshake of a package whose channel is TLS (Schannel), and give a tunnel through what it
         established. Its last flight, if any, leaves with the next exchange.
@@ -47,6 +47,7 @@ class TlsTunnel:
             handshake: what the package's ``initiate`` or ``accept`` returned.
             limits: bounds before authentication; how often the network cuts the octets is bounded by their number.
             limit: as for the class.
+            apart: whether the last flight leaves by itself, since the peer answers it (`Options.in_turns`).
 
         Raises:
             HandshakeError: it failed; the alert is its token.
@@ -65,6 +66,8 @@ class TlsTunnel:
         tunnel.peer = outcome.peer
         tunnel._complete = True
         tunnel._owed = outcome.token or b""
+        if apart and tunnel._owed:
+            tunnel.connection.receive_data((yield from Exchange(tunnel.take())))
         return tunnel
 
     def handshake(self) -> Generator[Effect[Any], Any, None]:

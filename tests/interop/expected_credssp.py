@@ -50,5 +50,5 @@ CREDSSP_CELLS: tuple[Cell, ...] = (
     *cells(CREDSSP, "freerdp-shadow-cli", ("acceptor",), _SHADOW),
     *cells(CREDSSP, "pyspnego", ("initiator", "acceptor"), _PYSPNEGO),
     *cells(CREDSSP, "pyspnego", ("initiator",), ("HTTP, TLSv1.2", "HTTP, TLSv1.3", "HTTP, wrong password")),
-    *cells(CREDSSP, "pyspnego", ("acceptor",), ("HTTP, TLSv1.2",)),
+    *cells(CREDSSP, "pyspnego", ("acceptor",), ("HTTP, TLSv1.2", "HTTP, TLSv1.3")),
 )

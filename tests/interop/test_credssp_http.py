@@ -117,9 +117,9 @@ def test_a_wrong_password_is_told_in_the_challenge(accounts: dict[str, str], ver
     matrix.fill(CREDSSP, pyspnego.NAME, version, "initiator", "HTTP, wrong password", "refused and told")
 
 
-def test_our_client(accounts: dict[str, str], version: str, matrix: Filler) -> None:
-    # in TLS 1.3 our last flight and first TSRequest travel together, of which pyspnego 0.12 answers the first alone
-    theirs = CredSspPeer(accounts, tls=ssl.TLSVersion.TLSv1_2)
+@pytest.mark.parametrize("tls", VERSIONS)
+def test_our_client(accounts: dict[str, str], tls: str, version: str, matrix: Filler) -> None:
+    theirs = CredSspPeer(accounts, tls=VERSIONS[tls])
     theirs.accept(LEAF)
     established = ask(theirs, Password(ALICE, PASSWORD))
     assert theirs.delegated() == (DOMAIN, USER, PASSWORD)
@@ -127,7 +127,7 @@ def test_our_client(accounts: dict[str, str], version: str, matrix: Filler) -> N
     assert not isinstance(connection, SecurityContext)
     connection.send(b"an envelope")
     assert theirs.unwrap(connection.data_to_send()) == b"an envelope"
-    matrix.fill(CREDSSP, pyspnego.NAME, version, "acceptor", "HTTP, TLSv1.2", "password delegated, data")
+    matrix.fill(CREDSSP, pyspnego.NAME, version, "acceptor", f"HTTP, {tls}", "password delegated, data")
 
 
 def ask(theirs: CredSspPeer, credential: Password) -> Established:

@@ -51,6 +51,7 @@ def initiate(
         _unresumed(tls).initiate(certificate, target, options),
         limits=options.limits,
         limit=2 * options.limits.token_size,
+        apart=options.in_turns,
     )
     talk = Conversation(tunnel, policy, options)
     try:

@@ -10,7 +10,7 @@ import pytest
 from securestream.credentials import Credential, Password
 from securestream.errors import PeerRefused
 from securestream.http.client import HttpClient
-from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest
+from securestream.http.schemes import HttpField, HttpReply, HttpRequest, Origin, SendRequest
 from securestream.http.server import HttpServer
 from securestream.http.tokens import TokenScheme
 from securestream.machine import HandshakeMachine
@@ -28,14 +28,18 @@ REQUEST = HttpRequest("POST", "/wsman", ORIGIN)
 
 
 def conversation(
-    mechanism: Mechanism, tls: Version, engine: Engine = "stdlib", initiating: Credential | None = None
+    mechanism: Mechanism,
+    tls: Version,
+    engine: Engine = "stdlib",
+    initiating: Credential | None = None,
+    tickets: bool | None = None,
 ) -> Conversation:
     client = CredSsp(
         mechanism.package(),
         Schannel(trust=CA.pem, engine=engine, maximum_version=tls),
         delegation=Delegation(f"TERMSRV/{HOST}"),
     )
-    server = CredSsp(mechanism.package(), Schannel(engine=engine))
+    server = CredSsp(mechanism.package(), Schannel(engine=engine, resumption=tickets))
     more: dict[str, Any] = {"service": "TERMSRV", "needs_connection": True}
     return Conversation(
         HttpServer(TokenScheme("CredSSP", server, mechanism.accepting(), **more)),
@@ -95,6 +99,25 @@ def _drive(talk: Conversation, machine: HandshakeMachine) -> None:
     while isinstance(step.need, SendRequest):
         reply: HttpReply = talk.ask(step.need.authorization, REQUEST)
         step = machine.step(reply)
+
+
+@pytest.mark.parametrize("tickets", [None, False])
+@pytest.mark.parametrize("tls", ["TLSv1.2", "TLSv1.3"])
+def test_each_flight_of_tls_is_a_request_of_its_own(tls: Version, tickets: bool | None) -> None:
+    """WinRM's servers answer it, and those of TLS 1.3 that give no tickets with an empty token."""
+    talk = conversation(MECHANISMS["NTLM"], tls, tickets=tickets)
+    assert talk.fetch(REQUEST) is not None
+    flights = [base64.b64decode(value.partition(" ")[2]) for value in talk.sent if value is not None]
+    assert len(flights) == 5  # ClientHello, Finished, NEGOTIATE, AUTHENTICATE with the proof of the key, credentials
+    assert [flight[0] for flight in flights[2:]] == [23] * 3
+    assert len(flights[2]) > len(b"NTLMSSP\0") + 5
+
+
+def test_a_bare_challenge_in_place_of_an_answer_is_a_refusal() -> None:
+    talk = conversation(MECHANISMS["NTLM"], "TLSv1.3")
+    talk.alter = lambda leg, fields: fields if leg < 2 else [HttpField("WWW-Authenticate", "CredSSP")]
+    assert talk.fetch(REQUEST) is None
+    assert len(talk.sent) <= 5
 
 
 def test_it_needs_a_connection_of_its_own() -> None:
