@@ -53,6 +53,7 @@ class BlockingSecureTransport(httpx.BaseTransport):
         again.headers = request.headers
         portal = self._running()
         response = portal.call(self._transport.handle_async_request, again)
+        request.extensions = again.extensions  # where the request strayed, a redirect takes that along
         stream = _Stream(portal, cast("httpx.AsyncByteStream", response.stream))
         return httpx.Response(
             response.status_code, headers=response.headers, stream=stream, extensions=response.extensions

@@ -35,6 +35,8 @@ KEPT: Final = 10
 """Idle connections that are kept."""
 KEEPALIVE: Final = 5.0
 """Seconds that an idle connection is kept."""
+STRAYED: Final = "securestream.strayed"
+"""Where in a request's extensions, which httpx takes along on a redirect, it is noted that another origin was asked."""
 DRAINED: Final = 1 << 20
 """Octets of a 401 response that are read so that its connection can go on."""
 _ANSWERS: Final = (SendRequest,)
@@ -58,7 +60,8 @@ class SecureTransport(httpx.AsyncBaseTransport):
     """Connections of `httpx.AsyncClient` that authenticate to one origin, and to a proxy.
 
     ``response.extensions["securestream.peer"]`` is the server's `Principal` where a handshake completed with that
-    response. Requests to other origins go out without authentication.
+    response. Requests to other origins go out without authentication, and so does what another origin redirected here:
+    nobody else can make authenticated requests. Only redirects from what went through this transport are seen.
 
     Args:
         origin: whom to answer, ``scheme://host[:port]``.
@@ -128,14 +131,19 @@ class SecureTransport(httpx.AsyncBaseTransport):
         """
         content = await request.aread()
         origin = origin_of(request.url)
-        link = await self._kept(origin) or _Link(origin, self._open)
+        strayed = STRAYED in request.extensions
+        if origin != self._client.origin:
+            request.extensions = {**request.extensions, STRAYED: True}
+        client = None if strayed else self._client
+        link = None if strayed else await self._kept(origin)  # which may be an authenticated one
+        link = link or _Link(origin, self._open)
         try:
             if not link.is_open:
                 await link.open(request.extensions)
             preempt = self._preemptive and not link.is_authenticated
             asked = request_of(request, with_body=self._client.needs_body)
             made = _Made(request.method.encode("ascii"), _url_of(request.url), request.headers.raw, content)
-            response, established = await self._converse(self._client, asked, made, link, request.extensions, preempt)
+            response, established = await self._converse(client, asked, made, link, request.extensions, preempt)
         except BaseException as error:  # whatever it is, nobody else gets a connection in the middle of a handshake
             with anyio.CancelScope(shield=True):
                 await link.aclose()

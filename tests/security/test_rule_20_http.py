@@ -18,19 +18,23 @@ import pytest
 
 from securestream.credentials import Accounts, Credential
 from securestream.errors import HandshakeError, InvalidToken, NotAuthorized, PeerGone, SecureStreamError
+from securestream.http.asgi import AuthenticationMiddleware
 from securestream.http.fields import encode_token
 from securestream.http.httpx_auth import SecureAuth
+from securestream.http.httpx_blocking import BlockingSecureTransport
 from securestream.http.httpx_transport import SecureTransport
 from securestream.http.performing import authenticate_blocking
-from securestream.http.schemes import HttpRequest, Origin
+from securestream.http.schemes import HttpRequest, Origin, ServerScheme
 from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
 from securestream.http.tokens import TokenScheme
 from securestream.machine import HandshakeMachine
 from securestream.provider import Established
+from securestream_providers.digest import DigestServer
 from securestream_providers.ntlm import Ntlm
 from tests.core.handshakes import ALICE, SHARED_KEY
 from tests.core.http.conversations import OneLeg, http
-from tests.core.http.peers import BOB
+from tests.core.http.live import WhoAmI, serving
+from tests.core.http.peers import BOB, digest, ntlm
 
 pytestmark = pytest.mark.anyio
 
@@ -190,6 +194,32 @@ async def test_another_origin_cannot_redirect_here_to_be_answered() -> None:
         for start in ("http://files.example", "http://evil.example"):
             assert (await client.get(start)).status_code == 401
             seen[:] = ["evil.example"]
+
+
+@pytest.mark.parametrize("scheme", ["Digest", "NTLM"])
+def test_nor_can_it_where_authentication_is_below_the_redirects(scheme: str) -> None:
+    """Neither is a handshake made for what strayed, nor does it travel on a connection that is authenticated already.
+
+    Client and origin are real; a redirect inside the origin is answered anew.
+    """
+    app, accounts = WhoAmI(), Accounts.memory(bob="battery staple")
+    bob = digest(BOB) if scheme == "Digest" else ntlm(BOB)
+    offered: list[ServerScheme] = [DigestServer(accounts, "example"), TokenScheme("NTLM", Ntlm(), accounts)]
+
+    async def ask(origin: str, evil: str) -> list[int]:
+        async with httpx.AsyncClient(transport=SecureTransport(origin, bob), follow_redirects=True) as client:
+            return [(await client.get(url)).status_code for url in (origin, evil, f"{origin}/there")]
+
+    def ask_blocking(origin: str, evil: str) -> list[int]:
+        with httpx.Client(transport=BlockingSecureTransport(origin, bob), follow_redirects=True) as client:
+            return [client.get(url).status_code for url in (origin, evil, f"{origin}/there")]
+
+    with serving(AuthenticationMiddleware(app, offered)) as origin:
+        for way in ("async", "blocking"):
+            with scripted(_response(302, f"Location: {origin}/transfer")) as evil:
+                asked = anyio.run(ask, origin, evil.origin) if way == "async" else ask_blocking(origin, evil.origin)
+            assert asked == [200, 401, 200]
+    assert {scope["path"] for scope in app.scopes} == {"/", "/there"}
 
 
 @both
