@@ -284,10 +284,10 @@ def _accounts(command: argparse.ArgumentParser) -> None:
 
 def _inspect(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Show tokens as a tree: NTLM, SPNEGO, NEGOEX, Kerberos, in NegotiateStream frames or without, TLS records, "
-        "and any ASN.1. Several tokens of one conversation, in their order and with an empty line between them, are "
-        "read together: what one tells opens the next. The octets come from --file or standard input, where "
-        "hexadecimal digits and base64 are known by themselves."
+        "Show tokens as a tree: NTLM, SPNEGO, NEGOEX, Kerberos, CredSSP, Digest, SCRAM, in NegotiateStream frames, in "
+        "HTTP's authentication fields or without, TLS records, and any ASN.1. Several tokens of one conversation, in "
+        "their order and with an empty line between them, are read together: what one tells opens the next. The octets "
+        "come from --file or standard input, where hexadecimal digits and base64 are known by themselves."
     )
     form = command.add_mutually_exclusive_group()
     form.add_argument(

@@ -36,7 +36,7 @@ SHOWN: Final = 48
 HIDDEN: Final = "hidden; --show-secrets shows it"
 
 _SCHEMES: Final = re.compile(
-    r"(?:[A-Za-z-]+:[ \t]*)?(?:Negotiate|NTLM|Kerberos|GSSAPI|GSS-SPNEGO|AUTH)[ \t]+", re.IGNORECASE
+    r"(?:[A-Za-z-]+:[ \t]*)?(?:Negotiate|NTLM|Kerberos|CredSSP|GSSAPI|GSS-SPNEGO|AUTH)[ \t]+", re.IGNORECASE
 )
 _HEX: Final = re.compile(r"(?:0x)?(?:[0-9A-Fa-f]{2}[\s:,]*)+")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")

@@ -1,10 +1,11 @@
-"""What carriers put around tokens, for readers: frames of NegotiateStream, TLS records."""
+"""What carriers put around tokens, for readers: frames of NegotiateStream, TLS records, fields of HTTP."""
 
 from __future__ import annotations
 
 from itertools import islice
 from typing import Final
 
+from securestream.cli.inspect_http import fields_of, inspect_fields
 from securestream.cli.tokens import HANDSHAKE, Record, describe_record, split_records
 from securestream.errors import SecureStreamError, Truncated
 from securestream.framing.base import ErrorFrame, FrameEvent, Mode, SealedFrame, TokenFrame, TokenKind
@@ -23,6 +24,8 @@ def inspect_stream(octets: bytes, inspection: Inspection) -> list[Node]:
         return _nns(octets, inspection)
     if octets[:1] in (b"\x14", b"\x15", b"\x16", b"\x17") and octets[1:2] == b"\x03":
         return _tls(octets)
+    if fields := fields_of(octets):
+        return list(inspect_fields(fields, inspection, inspect_stream))
     return [inspection.token(octets)]
 
 

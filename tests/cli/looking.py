@@ -16,11 +16,13 @@ from securestream.inspection import Inspection, InspectionKey, Node
 from securestream.provider import TokenInspector
 from securestream.redaction import Secret
 from securestream.registry import Registry
+from securestream_providers.credssp import CredSsp
+from securestream_providers.digest import Digest
 from securestream_providers.kerberos import Kerberos
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
 
-REGISTRY = Registry.of(Kerberos(), Negotiate(), Ntlm())
+REGISTRY = Registry.of(CredSsp(), Digest(), Kerberos(), Negotiate(), Ntlm())
 
 
 def key(kind: str, octets: bytes) -> InspectionKey:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from securestream.cli.inspect import lines
 from securestream.cli.inspect_frames import inspect_stream
 from securestream.errors import MalformedMessage
 from securestream.inspection import InspectionKey
 from securestream.redaction import Secret
 from securestream.services.nt_hash import nt_hash
+from securestream_providers.credssp.messages import NegoToken, TSRequest
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
 from tests.cli.looking import inspection
@@ -50,6 +53,14 @@ def _show(octets: bytes) -> object:
     return nodes
 
 
-_SEEDS = (*_NTLM, *_NEGOTIATE, _REALM.seal(_PART), _PART.encode(), _ASN1)
+_FIELDS = (
+    b"WWW-Authenticate: Negotiate %s, NTLM,\r\n " % b64encode(_NTLM[0]) + b'Digest realm="a, b", nonce="n"\r\n',
+    b'Authorization: Digest username="alice", realm="r", nonce="n", uri="/", response="00", nc=00000001, qop=auth',
+)
+_TS_REQUESTS = (
+    TSRequest(6, nego_tokens=(NegoToken(_NTLM[0]),), client_nonce=bytes(32)).encode(),
+    TSRequest(3, auth_info=b"sealed", pub_key_auth=b"sealed", error_code=-1).encode(),
+)
+_SEEDS = (*_NTLM, *_NEGOTIATE, _REALM.seal(_PART), _PART.encode(), _ASN1, *_FIELDS, *_TS_REQUESTS)
 
 PARSERS = [Parser("inspect", _show, _SEEDS, seconds=0.5)]
