@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from securestream.drive import Services, respond_blocking
+from securestream.errors import BadSignature, OutOfSequence
 from securestream.framing.base import SealedFrame
 from securestream.framing.sasl import SaslFraming
 from securestream.options import Protection
 from securestream.provider import Established
 from securestream.sasl import Answer, SaslClient, SaslLayer, SaslServer
 from tests.interop.peers.cyrus import CyrusPeer
+from tests.interop.peers.foreign import Refused
 
 HOST = "server.mit.test"
 """Its own host's name in every exchange."""
@@ -86,20 +90,34 @@ def serve(theirs: CyrusPeer, ours: SaslServer, services: Services | None = None,
 
 
 def exchange_data(theirs: CyrusPeer, layer: SaslLayer, sizes: tuple[int, ...] = (1, 7, 8, 1000, 3000)) -> None:
-    """Messages of these sizes in both directions; several at once; one octet altered last of all.
-
-    Nothing is to be done where there is no layer.
-    """
+    """Messages of these sizes in both directions, and the longest one; then several at once."""
     if layer.protection is Protection.NONE:
         assert theirs.encode(b"in clear") == b"in clear"
         return
     framing = SaslFraming(layer.max_plaintext, layer.max_sealed)
-    for size in sizes:
+    for size in (*sizes, layer.max_plaintext):
         data = bytes(octet & 0xFF for octet in range(size))
         assert theirs.decode(_framed(framing, layer, data)) == data
+        data = data[: theirs.state()["longest"]]
         assert _opened(framing, layer, theirs.encode(data)) == data
     both = _framed(framing, layer, b"one ") + _framed(framing, layer, b"two")
     assert theirs.decode(both) == b"one two"
+
+
+def refuse_altered_data(theirs: CyrusPeer, layer: SaslLayer) -> None:
+    """Each end refuses what was altered on its way. Neither layer is of use afterwards."""
+    framing = SaslFraming(layer.max_plaintext, layer.max_sealed)
+    octets = theirs.encode(b"attack at dawn")
+    with pytest.raises((BadSignature, OutOfSequence)):
+        _opened(framing, layer, _altered(octets))
+    with pytest.raises(Refused):
+        theirs.decode(_altered(_framed(framing, layer, b"attack at dawn")))
+
+
+def _altered(octets: bytes) -> bytes:
+    """One bit behind the length, and behind the header of a GSS token, is another one."""
+    place = len(octets) - 8
+    return octets[:place] + bytes((octets[place] ^ 1,)) + octets[place + 1 :]
 
 
 def _framed(framing: SaslFraming, layer: SaslLayer, data: bytes) -> bytes:

@@ -9,6 +9,7 @@ from tests.interop.expected_negoex import NEGOEX_CELLS
 from tests.interop.expected_negotiate_dotnet import NEGOTIATE_DOTNET
 from tests.interop.expected_negotiate_samba import NEGOTIATE_SAMBA
 from tests.interop.expected_ntlm import NTLM
+from tests.interop.expected_sasl_cyrus import SASL_CYRUS
 from tests.interop.expected_sasl_mit import SASL_MIT
 from tests.interop.expected_spnego import TOKENS
 from tests.interop.expected_tls import TLS
@@ -24,6 +25,7 @@ EXPECTED: frozenset[Cell] = frozenset(
         *NEGOEX_CELLS,
         *NEGOTIATE_SAMBA,
         *NTLM,
+        *SASL_CYRUS,
         *SASL_MIT,
         *TOKENS,
         *TLS,

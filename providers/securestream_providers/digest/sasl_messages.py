@@ -120,7 +120,8 @@ class SaslResponse(Redacted):
         response: the digest, hexadecimal; empty while it is still to be computed.
         cipher: the cipher that was chosen, for ``auth-conf``.
         max_buffer: octets of the longest protected buffer that the client takes.
-        utf_8: whether the name and the realm are in UTF-8.
+        utf_8: whether the name and the realm are in UTF-8; read from a message, also where they are that and nothing is
+            said of it.
         authzid: as whom the client wants to act, or `None`.
     """
 
@@ -171,17 +172,18 @@ class SaslResponse(Redacted):
             MalformedMessage: it is none: too long, a directive is missing, doubled, or has a value that is none.
         """
         found = _Directives(octets, LONGEST_RESPONSE)
-        utf_8 = found.utf_8()
+        name, realm, authzid = found.needed("username"), found.optional("realm"), found.optional("authzid")
+        # Cyrus SASL's clients send UTF-8 and never say so
+        utf_8 = found.utf_8() or all(_is_utf_8(one) for one in (name, realm or ""))
         protection = _PROTECTIONS.get(found.once("qop", "auth"))
         count, response = found.needed("nc"), found.needed("response")
         if protection is None:
             raise MalformedMessage("DIGEST-MD5: qop is auth, auth-int or auth-conf")
         if not _NC.fullmatch(count) or not _HEX.fullmatch(response):
             raise MalformedMessage("DIGEST-MD5: nc is eight hexadecimal digits, response thirty-two")
-        realm, authzid = found.optional("realm"), found.optional("authzid")
         cipher = _CIPHERS.get(found.once("cipher", ""))
         return cls(
-            user=_text(found.needed("username"), utf_8),
+            user=_text(name, utf_8),
             realm=None if realm is None else _text(realm, utf_8),
             nonce=found.needed("nonce"),
             cnonce=found.needed("cnonce"),
@@ -305,6 +307,14 @@ def _octets(text: str, utf_8: bool) -> bytes:
         raise MalformedMessage(
             "DIGEST-MD5: this name or realm is not of ISO 8859-1, and the peer offers no UTF-8"
         ) from None
+
+
+def _is_utf_8(octets: str) -> bool:
+    try:
+        octets.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _text(octets: str, utf_8: bool) -> str:

@@ -82,10 +82,9 @@ class CyrusPeer:
         Args:
             service: of the server.
             host: of the server.
-            asked: user, authzid, password, realm, min_ssf, max_ssf, max_buffer, success_data.
+            asked: user, authzid, password, realm, min_ssf, max_ssf, max_buffer, success_data, bindings.
         """
-        self.complete = False
-        self._ask(do="client", service=service, host=host, **asked)
+        self._begin("client", service, host, asked)
 
     def server(self, service: str, host: str, **asked: Any) -> None:
         """Begin as a server.
@@ -93,10 +92,16 @@ class CyrusPeer:
         Args:
             service: its own.
             host: its own.
-            asked: realm, min_ssf, max_ssf, max_buffer, success_data.
+            asked: realm, min_ssf, max_ssf, max_buffer, success_data, bindings.
         """
+        self._begin("server", service, host, asked)
+
+    def _begin(self, role: str, service: str, host: str, asked: dict[str, Any]) -> None:
         self.complete = False
-        self._ask(do="server", service=service, host=host, **asked)
+        bindings = asked.pop("bindings", None)
+        if bindings is not None:
+            asked["bindings"] = bindings.hex()
+        self._ask(do=role, service=service, host=host, **asked)
 
     def start(self, mechanism: str, token: bytes | None = None) -> bytes | None:
         """The first step; a server is given the initial response, if there is one."""

@@ -18,7 +18,7 @@ Reply = dict[str, Any]
 
 OK, CONTINUE, FAIL = 0, 1, -1
 NO_USER = -20
-USERNAME, SSF, MAX_OUT_BUFFER, SECURITY = 0, 1, 2, 101
+USERNAME, SSF, MAX_OUT_BUFFER, BINDING, SECURITY = 0, 1, 2, 21, 101
 GETOPT, LOG, USER, AUTHNAME, PASS, GETREALM, PROXY = 1, 2, 0x4001, 0x4002, 0x4004, 0x4008, 0x8001
 SUCCESS_DATA = 4
 VOID, TEXT, SIZE, NUMBER = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint, ctypes.c_int
@@ -52,6 +52,12 @@ Proxy = ctypes.CFUNCTYPE(NUMBER, VOID, VOID, TEXT, SIZE, TEXT, SIZE, TEXT, SIZE,
 Log = ctypes.CFUNCTYPE(NUMBER, VOID, NUMBER, TEXT)
 
 
+class Binding(ctypes.Structure):
+    """sasl_channel_binding_t."""
+
+    _fields_ = (("name", TEXT), ("critical", NUMBER), ("length", ctypes.c_ulong), ("data", TEXT))
+
+
 class Refused(Exception):
     """The library said no.
 
@@ -78,6 +84,7 @@ class Peer:
         self.options = {name.encode(): value.encode() for name, value in options.items()}
         self.told: dict[int, bytes] = {}
         self.secret: Any = None
+        self.binding: Any = None
         self.connection = VOID()
         self.is_client = False
         self.kept: list[Any] = []
@@ -92,7 +99,7 @@ class Peer:
         simple = Simple(self._simple)
         procedures = (
             (GETOPT, GetOpt(self._option)),
-            (LOG, Log(lambda context, level, message: OK)),
+            (LOG, Log(self._log)),
             (USER, simple),
             (AUTHNAME, simple),
             (PASS, Secret(self._password)),
@@ -104,6 +111,10 @@ class Peer:
             place.id, place.procedure = number, ctypes.cast(procedure, VOID)
         self.kept += [made, procedures]
         return made
+
+    def _log(self, context: Any, level: int, message: bytes) -> int:
+        """Nothing: what is refused is told where it is asked."""
+        return OK
 
     def _option(self, context: Any, plugin: bytes, option: bytes, result: Any, length: Any) -> int:
         value = self.options.get(option)
@@ -136,7 +147,7 @@ class Peer:
     # --- requests
 
     def client(self, request: Request) -> Reply:
-        """Begin as a client: service, host, user, authzid, password, realm, and what is asked of the layer."""
+        """Begin as a client: service, host, user, authzid, password, realm, bindings, what is asked of the layer."""
         password = request.get("password", "").encode()
         told = {USER: request.get("authzid"), AUTHNAME: request.get("user"), GETREALM: request.get("realm")}
         self.told = {number: value.encode() for number, value in told.items() if value is not None}
@@ -153,7 +164,7 @@ class Peer:
         return {}
 
     def server(self, request: Request) -> Reply:
-        """Begin as a server: service, host, realm, and what is asked of the layer."""
+        """Begin as a server: service, host, realm, bindings, and what is asked of the layer."""
         self._dispose()
         self.is_client = False
         flags = SUCCESS_DATA if request.get("success_data") else 0
@@ -220,6 +231,11 @@ class Peer:
     def _secure(self, request: Request) -> None:
         asked = Security(request.get("min_ssf", 0), request.get("max_ssf", 256), request.get("max_buffer", 65536), 0)
         self._check(self.library.sasl_setprop(self.connection, SECURITY, ctypes.byref(asked)))
+        bindings = request.get("bindings")
+        if bindings is not None:
+            name, _, data = bytes.fromhex(bindings).partition(b":")
+            self.binding = Binding(name, 1, len(data), data)
+            self._check(self.library.sasl_setprop(self.connection, BINDING, ctypes.byref(self.binding)))
 
     def _stepped(self, code: int, out: Any, length: Any) -> Reply:
         if code not in (OK, CONTINUE):

@@ -132,7 +132,8 @@ def test_no_layer_of_the_offer_is_enough() -> None:
 
 
 def test_maxbuf_bounds_what_is_sent() -> None:
-    met = authenticate(client(max_buffer=300), server(max_buffer=1000), mine=options(SEAL, 1))
+    blocks = client(max_buffer=300, ciphers=[Cipher.TRIPLE_DES])
+    met = authenticate(blocks, server(max_buffer=1000), mine=options(SEAL, 1))
     mine, theirs = met.layers
     assert (mine.max_plaintext, theirs.max_plaintext) == (1000 - 24, 300 - 24)
     assert (mine.max_sealed, theirs.max_sealed) == (300, 1000)
@@ -143,7 +144,7 @@ def test_maxbuf_bounds_what_is_sent() -> None:
 
 
 def test_a_buffer_too_small_for_anything_is_refused() -> None:
-    met = authenticate(mine=options(SEAL, 1), alter=_rewritten(0, rb"maxbuf=\d+", b"maxbuf=24"))
+    met = authenticate(mine=options(SEAL, 1), alter=_rewritten(0, rb"maxbuf=\d+", b"maxbuf=16"))
     assert met.kinds == {Role.INITIATOR: "QUALITY_NOT_MET"}
 
 
@@ -192,6 +193,14 @@ def test_a_server_without_utf_8() -> None:
     assert 'username="Jäsøn"'.encode("latin-1") in met.tokens[1]
     for who in (Password("\N{HEBREW LETTER ALEF}", "x"), Password("alice", "\N{HEBREW LETTER ALEF}")):
         assert "8859-1" in str(authenticate(who=who, alter=without).error)
+
+
+def test_a_client_that_does_not_say_that_it_sends_utf_8() -> None:
+    """Cyrus SASL's never do."""
+    for name in ("Jäsøn", "\N{HEBREW LETTER ALEF}lef"):
+        silent = _rewritten(1, b"charset=utf-8,", b"")
+        met = authenticate(who=Password(name, PASSWORD), accepting=named_accounts(name), alter=silent)
+        assert met.outcomes[1].peer.name == name
 
 
 # --- refusals
