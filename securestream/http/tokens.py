@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, TypeAlias
 
 from securestream.credentials import Credential
 from securestream.errors import HandshakeError, InvalidToken, NoCredentials, PeerRefused, Unsupported
@@ -16,7 +17,11 @@ from securestream.http.schemes import HttpField, HttpReply, HttpRequest, SendCha
 from securestream.machine import Step
 from securestream.nested import Nested
 from securestream.options import Options, Role
+from securestream.principal import unauthenticated
 from securestream.provider import Capability, Established, Handshake, SecurityPackage, TargetName
+from securestream.sasl.mechanism import NoLayer
+
+ServerProof: TypeAlias = Literal["required", "when sent"]
 
 
 class TokenScheme:
@@ -41,6 +46,7 @@ class TokenScheme:
         service: str = "HTTP",
         needs_connection: bool | None = None,
         allow_unbound: bool = False,
+        server_proof: ServerProof = "required",
     ) -> None:
         self._name = name
         self._package = package
@@ -48,6 +54,7 @@ class TokenScheme:
         self._service = service
         self._needs_connection = name.upper() == "NTLM" if needs_connection is None else needs_connection
         self._allow_unbound = allow_unbound
+        self._server_proof = server_proof
 
     def __repr__(self) -> str:
         return f"<TokenScheme {self._name}>"
@@ -97,7 +104,9 @@ class TokenScheme:
                 if token is None and self._has_nothing_to_say(reply):
                     token = b""
                 if token is None:
-                    raise self._unproved(reply)
+                    if reply.is_challenge or self._server_proof == "required":
+                        raise self._unproved(reply)
+                    return Established(NoLayer(self._name, Role.INITIATOR), unauthenticated(self._name))
                 step = yield from inner.step(token)
                 if not reply.is_challenge:
                     return self._completed(step, reply)
@@ -137,7 +146,8 @@ class TokenScheme:
             return self._refused(reply)
         return InvalidToken(
             f"the server answered {reply.status} without the {self._name} token that proves it: do not trust this "
-            "response; see whether something between here and there removes WWW-Authenticate"
+            "response; see whether something between here and there removes WWW-Authenticate; of a proxy that never "
+            'sends one take it with server_proof="when sent"'
         )
 
     def _refused(self, reply: HttpReply) -> PeerRefused:

@@ -125,6 +125,24 @@ def test_a_final_response_without_the_right_proof_is_refused(alter: object) -> N
     assert talk.statuses == [401, 200]
 
 
+@pytest.mark.parametrize("alter", [_wrong, _twice, _no_base64])
+def test_a_proof_that_may_be_missing_may_not_be_wrong(alter: object) -> None:
+    """Proxies send none in their answer to CONNECT; by name a client does without, and then knows nobody."""
+    lenient = TokenScheme("One", OneLeg(), server_proof="when sent")
+    talk = _pair(one_leg(), lenient)
+    talk.alter = _without
+    established = talk.fetch()
+    assert established is not None
+    assert not established.peer.name
+    talk = _pair(one_leg(), lenient)
+    talk.alter = alter  # type: ignore[assignment]  # parametrized
+    with pytest.raises(InvalidToken):
+        talk.fetch()
+    proved = _pair(one_leg(), lenient).fetch()
+    assert proved is not None
+    assert proved.peer.name
+
+
 def test_a_final_response_in_the_middle_is_refused() -> None:
     """A server that says 200 when it should have asked on has proved nothing."""
     talk = _pair(three_legs())
