@@ -59,6 +59,18 @@ def test_negotiate_is_shown_with_what_it_chose_and_neither_list_nor_mic_can_be_t
     assert all("Downgrade (SEC_E_DOWNGRADE_DETECTED)" in line for line in tampered)
 
 
+def test_credssp_is_shown_with_what_it_delegated_and_nothing_sealed_can_be_tampered_with(installed: None) -> None:
+    done = demo("--package", "credssp", "--backend", "trio")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    shown = done.stdout
+    assert "it was delegated  Password of alice" in shown
+    assert "negotiated        NTLM: chosen" in shown
+    assert shown.count("one octet flipped") == shown.count("refused by the") == 4 + 2
+    tampered = [line for line in shown.splitlines() if "handshake's" in line]
+    assert [line.rpartition(": refused by ")[2].partition(":")[0] for line in tampered] == ["the server", "the client"]
+
+
 @pytest.mark.parametrize("sabotage", ["leak", "blind"])
 def test_a_fault_of_kerberos_would_be_found(installed: None, sabotage: str) -> None:
     done = demo("--package", "kerberos", "--scene", "1", "--backend", "asyncio", "--sabotage", sabotage)

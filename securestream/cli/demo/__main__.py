@@ -103,6 +103,8 @@ class Demonstration:
         connection = outcome.server.get("connection", {})
         print(f"   the server saw    {connection.get('peer')} from {connection.get('address')}")
         print(f"   the channel is    {connection.get('protection')}, by {connection.get('detail')}")
+        if "delegated" in connection:
+            print(f"   it was delegated  {printable(connection['delegated'])}")
         for one in outcome.considered:
             why = f": {one.get('reason')}" if one.get("reason") else ""
             print(f"   negotiated        {one.get('mechanism')}: {one.get('verdict')}{printable(why)}")

@@ -1,0 +1,1 @@
+"""What CredSSP brings to the demonstration."""
