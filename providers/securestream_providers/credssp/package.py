@@ -60,7 +60,7 @@ class CredSsp:
     Args:
         negotiation: the package inside, `Negotiate` by default; `Ntlm` or `Kerberos` for tokens without SPNEGO.
         tls: the package around it, `Schannel` by default. With ``Schannel(verify="none")`` it proves no host, and
-            Kerberos must.
+            Kerberos must. An initiator's sessions are never resumed ones, with which Windows' servers fail.
         delegation: to whom an initiator delegates; to nobody by default.
         delegate_to: patterns of targets, for ``Delegation(*delegate_to)``; instead of `delegation`.
         restricted_admin: an initiator authenticates and delegates nothing; an acceptor lets such clients in.
