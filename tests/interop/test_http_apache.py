@@ -20,7 +20,7 @@ from securestream.http.httpx_auth import SecureAuth
 from securestream.http.httpx_blocking import BlockingSecureTransport
 from securestream.http.httpx_values import ESTABLISHED, PEER
 from securestream.http.schemes import ClientScheme
-from securestream.http.tokens import TokenScheme
+from securestream.http.tokens import ServerProof, TokenScheme
 from securestream.options import ContextFlags
 from securestream.provider import Established, SecurityContext
 from securestream_providers.digest import Algorithm, DigestClient
@@ -69,10 +69,10 @@ class Server:
         with httpx.Client(auth=auth, verify=trusting(), trust_env=False) as client:
             yield client
 
-    def kerberos(self, password: str = PASSWORD) -> TokenScheme:
+    def kerberos(self, password: str = PASSWORD, proof: ServerProof = "required") -> TokenScheme:
         """Negotiate with Kerberos."""
         package = Negotiate(Kerberos(config=self.kdc.config), Ntlm())
-        return TokenScheme("Negotiate", package, Password(f"{USER}@{REALM}", password))
+        return TokenScheme("Negotiate", package, Password(f"{USER}@{REALM}", password), server_proof=proof)
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +106,9 @@ def ntlm(password: str = PASSWORD) -> TokenScheme:
     return TokenScheme("NTLM", Ntlm(), Password(f"{DOMAIN}\\{USER}", password))
 
 
-def digest(password: str = PASSWORD) -> DigestClient:
+def digest(password: str = PASSWORD, proof: ServerProof = "required") -> DigestClient:
     """Digest with MD5, which is all that this server does."""
-    return DigestClient(Password(USER, password), algorithms=(Algorithm.MD5,))
+    return DigestClient(Password(USER, password), algorithms=(Algorithm.MD5,), server_proof=proof)
 
 
 def context_of(response: httpx.Response) -> SecurityContext:
@@ -198,6 +198,51 @@ def test_ntlm_with_a_wrong_password(
             assert response.status_code == 401
             assert PEER not in response.extensions
     matrix.fill(HTTP, "Apache", server.version, "server", f"{option}, wrong password", "401")
+
+
+# --- as a proxy ------------------------------------------------------------------------------------------------------
+
+PROXIES: dict[str, tuple[str, Callable[[Server, str, ServerProof], ClientScheme]]] = {
+    "Digest": ("digest", lambda _, password, proof: digest(password, proof)),
+    "Negotiate, Kerberos": ("gssapi", lambda server, password, proof: server.kerberos(password, proof)),
+}
+
+
+@pytest.mark.parametrize("option", PROXIES)
+def test_as_a_proxy(server: Server, option: str, matrix: Filler) -> None:
+    """CONNECT is authenticated to the proxy, and the request within to the server."""
+    name, make = PROXIES[option]
+    proxy = f"http://localhost:{server.apache.proxies[name]}"
+    for tls in ("http", "https"):
+        scheme = make(server, PASSWORD, "when sent")
+        with server.client(server.kerberos(), tls, proxy=proxy, proxy_schemes=[scheme]) as client:
+            for _ in range(2):
+                assert user_of(client.get(server.origin(tls) + "/gssapi/x")) == f"{USER}@{REALM}"
+    with server.client(server.kerberos(), proxy=proxy) as client, pytest.raises(httpx.ProxyError, match="407"):
+        client.get(server.origin() + "/gssapi/x")
+    matrix.fill(HTTP, "Apache", server.version, "server", f"{option} to a proxy", "through it, to the server")
+
+
+@pytest.mark.parametrize("option", PROXIES)
+def test_a_proxy_that_proves_nothing_is_not_believed(server: Server, option: str) -> None:
+    """Its answer to CONNECT has no fields."""
+    name, make = PROXIES[option]
+    proxy = f"http://localhost:{server.apache.proxies[name]}"
+    scheme = make(server, PASSWORD, "required")
+    with (
+        server.client(server.kerberos(), proxy=proxy, proxy_schemes=[scheme]) as client,
+        pytest.raises((InvalidToken, QualityNotMet), match="when sent"),
+    ):
+        client.get(server.origin() + "/gssapi/x")
+
+
+def test_as_a_proxy_with_a_wrong_password(server: Server) -> None:
+    proxy = f"http://localhost:{server.apache.proxies['digest']}"
+    with (
+        server.client(server.kerberos(), proxy=proxy, proxy_schemes=[digest("wrong")]) as client,
+        pytest.raises(httpx.ProxyError, match="407"),
+    ):
+        client.get(server.origin() + "/gssapi/x")
 
 
 # --- Digest ----------------------------------------------------------------------------------------------------------
@@ -328,17 +373,15 @@ def test_a_redirect_to_another_origin_gets_nothing(server: Server, option: str, 
     matrix.fill(HTTP, "Apache", server.version, "server", option, "401, nothing sent")
 
 
-def test_a_redirect_there_and_back(server: Server, matrix: Filler) -> None:
-    """Somebody else sends us back to the origin: what is below redirects answers it, and `SecureAuth` does not."""
-    with server.client(digest()) as client:
-        answer = client.get(server.origin() + "/there", follow_redirects=True)
-        assert user_of(answer) == USER
-        assert [one.headers["x-authorization"] for one in answer.history] == ["", ""]
-    with server.auth(digest()) as client:
-        answer = client.get(server.origin() + "/there", follow_redirects=True)
-        assert (answer.status_code, answer.url.port) == (401, server.apache.port)
-        assert answer.headers["x-authorization"] == ""
-    matrix.fill(HTTP, "Apache", server.version, "server", REDIRECTS[6], "the other origin was sent nothing")
+def test_a_redirect_there_and_back_gets_nothing(server: Server, matrix: Filler) -> None:
+    """Somebody else sent us to the origin with a request of his choice."""
+    for client_of in (server.client, server.auth):
+        with client_of(digest()) as client:
+            answer = client.get(server.origin() + "/there", follow_redirects=True)
+            assert (answer.status_code, answer.url.port) == (401, server.apache.port)
+            assert [one.headers["x-authorization"] for one in (*answer.history, answer)] == ["", "", ""]
+            assert user_of(client.get(server.origin() + "/digest/x")) == USER  # which the user asked for
+    matrix.fill(HTTP, "Apache", server.version, "server", REDIRECTS[6], "401, nothing sent")
 
 
 def test_a_server_that_takes_no_notice_of_a_token_is_not_believed(server: Server) -> None:

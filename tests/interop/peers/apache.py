@@ -27,6 +27,7 @@ PATIENCE: Final = 15.0
 _NEEDED: Final = (
     *("mpm_event", "unixd", "authn_core", "authn_file", "authz_core", "authz_user", "auth_gssapi", "auth_digest"),
     *("headers", "alias", "rewrite", "ssl"),
+    *("proxy", "proxy_connect"),
 )
 
 _CONFIGURATION: Final = """\
@@ -108,6 +109,28 @@ _GSSAPI: Final = """\
     RewriteRule ".*" "http://localhost:{other_port}/gssapi/" [R=307,L]
 </Location>
 """
+_PROXY: Final = """\
+Listen 127.0.0.1:{proxy_port}
+<VirtualHost 127.0.0.1:{proxy_port}>
+    ProxyRequests On
+    AllowCONNECT {port} {tls_port}
+    <Proxy "*">
+        AuthName "{realm}"
+        Require valid-user
+        {how}
+    </Proxy>
+</VirtualHost>
+"""
+_PROXY_DIGEST: Final = """\
+        AuthType Digest
+        AuthDigestProvider file
+        AuthUserFile "{folder}/htdigest"
+"""
+_PROXY_GSSAPI: Final = """\
+        AuthType GSSAPI
+        GssapiCredStore keytab:{folder}/keytab
+        GssapiAllowedMech krb5
+"""
 _TLS: Final = """\
 Listen 127.0.0.1:{port}
 <VirtualHost 127.0.0.1:{port}>
@@ -148,6 +171,8 @@ class Apache:
     they saw, and what was sent. Names with a suffix: ``-short`` (nonces are good for a second), ``-forged`` and
     ``-stripped`` (the server's proof), ``-away`` (once authenticated, redirected to the other port). ``/away-digest``
     and ``/away-gssapi`` redirect there at once, ``/away-tls`` to the port of TLS, ``/back`` to this one.
+    `proxies` are ports of proxies that want a user for CONNECT to this server's ports; not by NTLM, which ends its
+    process there (mod_auth_gssapi 1.6.4).
 
     Args:
         users: names and passwords for Digest, which this server does with MD5 alone, and for NTLM.
@@ -166,6 +191,7 @@ class Apache:
     ) -> None:
         self.port, self.other_port = _free_port(), _free_port()
         self.tls_port = _free_port() if certificate else 0
+        self.proxies = {name: _free_port() for name in ("digest", "gssapi")}
         self._temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         folder = self._folder = Path(self._temporary.name)
         folder.chmod(0o755)  # its worker is another user
@@ -213,6 +239,12 @@ class Apache:
             shown=_SHOWN,
             tls=_TLS.format(folder=self._folder, port=self.tls_port, shown=_SHOWN) if self.tls_port else "",
             gssapi=_GSSAPI.format(**names) if with_gssapi else "",
+        )
+        ways = {"digest": _PROXY_DIGEST.format(**names)}
+        if with_gssapi:
+            ways["gssapi"] = _PROXY_GSSAPI.format(**names)
+        text += "".join(
+            _PROXY.format(**names, proxy_port=self.proxies[name], how=how.strip()) for name, how in ways.items()
         )
         (self._folder / "apache.conf").write_text(text, encoding="utf-8")
 
