@@ -1,4 +1,4 @@
-"""The scene of ``make demo``: a user authenticates inside TLS, and the server gets the password that was meant for it."""
+"""The scene of ``make demo``: a user authenticates inside TLS, and the server gets the password meant for it alone."""
 
 from __future__ import annotations
 
