@@ -14,7 +14,7 @@ except ImportError as error:
     raise ImportError("securestream.http.httpx_auth needs httpx: pip install 'securestream[http]'") from error
 
 from securestream.drive import Services, respond, respond_blocking
-from securestream.errors import InvalidToken, MalformedMessage, PeerRefused, Unsupported, UsageError
+from securestream.errors import BadBindings, InvalidToken, MalformedMessage, PeerRefused, Unsupported, UsageError
 from securestream.http.client import HttpClient
 from securestream.http.httpx_values import (
     ESTABLISHED,
@@ -29,6 +29,7 @@ from securestream.http.performing import bound, http_options
 from securestream.http.schemes import ClientScheme, HttpReply, SendRequest
 from securestream.machine import HandshakeMachine, Step
 from securestream.options import Options
+from securestream.provider import Established, SecurityContext
 
 _ANSWERS = (SendRequest,)
 
@@ -136,6 +137,7 @@ class _Flow:
         self._request = request
         self._sent: httpx.Request | None = None
         self._response: httpx.Response | None = None
+        self._certificate: bytes | None = None
 
     @property
     def needs_body(self) -> bool:
@@ -152,7 +154,8 @@ class _Flow:
         self._request = response.request
         if response.cookies:
             httpx.Cookies(response.cookies).set_cookie_header(self._request)
-        options = bound(self._options, certificate_of(response.extensions.get("network_stream")))
+        self._certificate = certificate_of(response.extensions.get("network_stream"))
+        options = bound(self._options, self._certificate)
         request = request_of(self._request, with_body=self.needs_body)
         try:
             reply = reply_of(response, with_body=False)
@@ -182,11 +185,27 @@ class _Flow:
             raise InvalidToken(f"the challenges of the server are malformed: {error}") from error
 
     def done(self, step: Step) -> HandshakeMachine | None:
-        """Note who the server is. The next handshake, where httpx followed a redirect that asks again."""
+        """Note who the server is. The next handshake, where httpx followed a redirect that asks again.
+
+        Raises:
+            BadBindings: the credentials left by another connection than that of the challenge, with another certificate
+                than they are bound to: whoever has it could have passed them on.
+        """
         response = self._response
         if step.established is None or response is None:
             raise UsageError("a scheme's handshake sends the request at least once")
         answer = self.answer(response)
+        if self._is_elsewhere(answer, step.established):
+            raise BadBindings(
+                "another server, with another certificate, answered than the one that had asked for authentication: "
+                "do not trust this response; use SecureTransport, which keeps to one connection"
+            )
         answer.extensions[PEER] = step.established.peer
         answer.extensions[ESTABLISHED] = step.established
         return None if answer is response else self.challenged(response)
+
+    def _is_elsewhere(self, answer: httpx.Response, established: Established) -> bool:
+        result = established.result
+        if self._options.channel_bindings is not None or not isinstance(result, SecurityContext) or not result.bound:
+            return False
+        return certificate_of(answer.extensions.get("network_stream")) != self._certificate

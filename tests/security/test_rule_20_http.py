@@ -16,8 +16,9 @@ import anyio
 import httpx
 import pytest
 
+from securestream.channel_bindings import ChannelBindings
 from securestream.credentials import Accounts, Credential
-from securestream.errors import HandshakeError, InvalidToken, NotAuthorized, PeerGone, SecureStreamError
+from securestream.errors import BadBindings, HandshakeError, InvalidToken, NotAuthorized, PeerGone, SecureStreamError
 from securestream.http.asgi import AuthenticationMiddleware
 from securestream.http.fields import encode_token
 from securestream.http.httpx_auth import SecureAuth
@@ -28,9 +29,11 @@ from securestream.http.schemes import HttpRequest, Origin, ServerScheme
 from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
 from securestream.http.tokens import TokenScheme
 from securestream.machine import HandshakeMachine
-from securestream.provider import Established
+from securestream.options import Options
+from securestream.provider import Established, Handshake, SecurityContext, TargetName
 from securestream_providers.digest import DigestServer
 from securestream_providers.ntlm import Ntlm
+from tests.certificates import authority as authority_of_tests
 from tests.core.handshakes import ALICE, SHARED_KEY
 from tests.core.http.conversations import OneLeg, http
 from tests.core.http.live import WhoAmI, serving
@@ -310,6 +313,53 @@ def test_a_second_leg_is_accepted_from_its_own_connection_alone() -> None:
         assert connection is None or connection.peer is None
     assert isinstance(ask(answer.token, mine), Admitted)
     assert isinstance(ask(answer.token, mine), Refused)  # and once
+
+
+class _Tls:
+    """What httpx shows of a connection: the server's certificate."""
+
+    def __init__(self, certificate: bytes) -> None:
+        self._certificate = certificate
+
+    def get_extra_info(self, name: str) -> _Tls:
+        return self
+
+    def getpeercert(self, binary_form: bool) -> bytes:
+        return self._certificate
+
+
+class _Binding(OneLeg):
+    """It binds where it is told to."""
+
+    def initiate(self, credential: Credential | None, target: TargetName | None, options: Options) -> Handshake:
+        outcome = yield from super().initiate(credential, target, options)
+        assert isinstance(outcome.result, SecurityContext)
+        outcome.result.bound = options.channel_bindings is not None
+        return outcome
+
+
+async def test_credentials_bound_to_one_certificate_that_reach_another_are_noticed() -> None:
+    """httpx takes any connection for the request that answers a challenge: the next one may end at somebody between,
+    with another certificate of the same name, to whom the binding to the first one says nothing.
+    """
+    authority = authority_of_tests()
+    first, second = (_Tls(authority.leaf(["files.example"]).der) for _ in range(2))
+
+    async def ask(answering: _Tls, options: Options | None = None) -> int:
+        def answer(request: httpx.Request) -> httpx.Response:
+            if any(name.lower() == b"authorization" for name, _ in request.headers.raw):
+                headers = {"WWW-Authenticate": encode_token("One", b"proof")}
+                return httpx.Response(200, headers=headers, extensions={"network_stream": answering})
+            return httpx.Response(401, headers={"WWW-Authenticate": "One"}, extensions={"network_stream": first})
+
+        auth = SecureAuth("https://files.example", TokenScheme("One", _Binding()), options=options)
+        async with httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(answer)) as client:
+            return (await client.get("https://files.example")).status_code
+
+    assert await ask(first) == 200
+    with pytest.raises(BadBindings, match="another certificate"):
+        await ask(second)
+    assert await ask(second, http(channel_bindings=ChannelBindings(b"tls-exporter:x"))) == 200  # the caller's own
 
 
 def test_who_authenticated_a_connection_to_one_server_is_nobody_to_another() -> None:
