@@ -23,8 +23,8 @@ from securestream_providers.digest.sasl_sessions import Subsequent
 
 NAME: Final = "DIGEST-MD5"
 CIPHERS: Final = (Cipher.RC4, Cipher.TRIPLE_DES)
-"""What encrypts unless told otherwise; 3des is the second, since Cyrus SASL offers it and fails at it where it is built on
-OpenSSL 3. Keys of 40 and 56 bits are for those who name them."""
+"""What encrypts unless told otherwise; 3des is the second, since Cyrus SASL offers it and fails at it where it is built
+on OpenSSL 3. Keys of 40 and 56 bits are for those who name them."""
 
 _INFO: Final = mechanism_info(
     NAME,
@@ -73,8 +73,10 @@ class DigestMd5:
         check_buffer(self.max_buffer)
         if not self.ciphers:
             raise UsageError("DIGEST-MD5 needs at least one cipher; Options.protection tells whether one is used")
-        if "\0" in self.authzid or len(self.authzid.encode("utf-8", "surrogatepass")) > _LONGEST_AUTHZID:
+        if "\0" in self.authzid or len(self.authzid.encode("utf-8", "replace")) > _LONGEST_AUTHZID:
             raise UsageError(f"an authorisation identity has no NUL and at most {_LONGEST_AUTHZID} octets")
+        if self.authzid.encode("utf-8", "ignore").decode() != self.authzid:
+            raise UsageError("an authorisation identity is text that UTF-8 can write")
 
     @property
     def info(self) -> PackageInfo:

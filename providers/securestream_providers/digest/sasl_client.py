@@ -201,11 +201,13 @@ class _Client:
 
     def _sealed(self, response: SaslResponse) -> bytes:
         """The message with its digest."""
-        password = self._password.password.reveal()
-        if not response.utf_8:
-            _check_latin(password)
-        verifier = digest_verifier(SASL_DIGEST_MD5, response.user, response.realm or "", password)
-        del password
+        if not response.utf_8 and not _is_latin(self._password.password):
+            raise UsageError(
+                "the server offers no UTF-8, and this password is not of ISO 8859-1: DIGEST-MD5 cannot use it"
+            )
+        verifier = digest_verifier(
+            SASL_DIGEST_MD5, response.user, response.realm or "", self._password.password.reveal()
+        )
         self._key = hash_a1(verifier, response.nonce, response.cnonce, response.authzid)
         del verifier
         self.response = replace(response, response=_covered(response).response(self._key))
@@ -263,12 +265,5 @@ def _same(one: str, other: str | None) -> bool:
     return other is not None and one.casefold() == other.casefold()
 
 
-def _check_latin(password: str) -> None:
-    try:
-        password.encode("latin-1")
-    except UnicodeEncodeError:
-        pass
-    else:
-        return
-    del password
-    raise UsageError("the server offers no UTF-8, and this password is not of ISO 8859-1: DIGEST-MD5 cannot use it")
+def _is_latin(password: Secret[str]) -> bool:
+    return all(ord(letter) < 0x100 for letter in password.reveal())

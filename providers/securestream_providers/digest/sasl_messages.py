@@ -181,7 +181,7 @@ class SaslResponse(Redacted):
             raise MalformedMessage("DIGEST-MD5: qop is auth, auth-int or auth-conf")
         if not _NC.fullmatch(count) or not _HEX.fullmatch(response):
             raise MalformedMessage("DIGEST-MD5: nc is eight hexadecimal digits, response thirty-two")
-        cipher = _CIPHERS.get(found.once("cipher", ""))
+        cipher = _CIPHERS.get(found.once("cipher", "").lower())
         return cls(
             user=_text(name, utf_8),
             realm=None if realm is None else _text(realm, utf_8),

@@ -300,7 +300,14 @@ def test_what_cannot_work_says_what_to_give() -> None:
     assert "services=" in str(client().usable(accounts(), Role.ACCEPTOR))
     with pytest.raises(SecureStreamError, match="name of the service"):
         list(client().initiate(ALICE, None, options(NONE)))
-    for wrong in ({"ciphers": ()}, {"realms": "corp"}, {"realms": ['"']}, {"max_buffer": 10}, {"authzid": "\0"}):
+    for wrong in (
+        {"ciphers": ()},
+        {"realms": "corp"},
+        {"realms": ['"']},
+        {"max_buffer": 10},
+        {"authzid": "\0"},
+        {"authzid": "\udc80"},
+    ):
         with pytest.raises(UsageError):
             client(**wrong)
 
