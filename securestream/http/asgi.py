@@ -98,10 +98,16 @@ class AuthenticationMiddleware:
         return self._server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or one WebSocket, whose opening request is authenticated."""
-        if scope["type"] not in ("http", "websocket"):
+        """Serve one request, or one WebSocket, whose opening request is authenticated.
+
+        Raises:
+            UsageError: the server has another protocol, which nobody could authenticate in.
+        """
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        if scope["type"] not in ("http", "websocket"):
+            raise UsageError(f"AuthenticationMiddleware authenticates http and websocket, not {scope['type']}")
         try:
             request = self._request(scope)
         except MalformedMessage as error:

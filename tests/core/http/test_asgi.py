@@ -212,9 +212,13 @@ def test_failures_close_the_connection_in_the_end() -> None:
     assert closes == [False, False, True, True]
 
 
-def test_other_scopes_pass() -> None:
-    middleware, _ = _middleware()
+def test_the_servers_own_events_pass_and_protocols_without_authentication_do_not() -> None:
+    middleware, app = _middleware()
     assert _serve(middleware, {"type": "lifespan"}) == [{"type": "lifespan.startup.complete"}]
+    app.scopes.clear()
+    with pytest.raises(UsageError, match="not webtransport"):
+        _serve(middleware, {"type": "webtransport"})
+    assert app.scopes == []
 
 
 def test_a_websocket_is_authenticated_by_its_opening_request() -> None:
