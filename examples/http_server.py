@@ -1,7 +1,8 @@
 """A web service on uvicorn that knows who asks: ``python examples/http_server.py PORT [KEYTAB]``.
 
 Kerberos with the keys of KEYTAB, NTLM in Negotiate and alone, and Digest; alice's password is SECURESTREAM_PASSWORD.
-Port 0 is one of the system's choice. In a service of your own, behind TLS, give the middleware the ``bindings`` of the
+Port 0 is one of the system's choice. ``curl --ntlm`` wants ``Ntlm(oem="cp850", mic="optional")``: it writes names in a
+code page, and sends no MIC. In a service of your own, behind TLS, give the middleware the ``bindings`` of the
 certificate that clients see: ``end_point_bindings(certificate)``.
 """
 
