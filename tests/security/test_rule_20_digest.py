@@ -232,6 +232,20 @@ def test_a_nonce_is_not_prolonged_by_use(world: World) -> None:
         accept(world, server, replace(client, nc="00000006"))
 
 
+def test_nonces_that_are_no_longer_good_are_refused_in_a_realm_of_any_name(world: World) -> None:
+    """The refusal carries the realm: whoever sends an old nonce ends nothing but his own request."""
+    server = DigestServer(accounts(), "Zürich €", lifetime=timedelta(minutes=5))
+    realm = "Zürich €".encode().decode("latin-1")
+    client = HandMade(nonce_of(world, server), realm=realm)
+    for nonce in ("foreign", client.nonce):
+        with pytest.raises(InvalidToken) as refused:
+            accept(world, server, replace(client, nonce=nonce))
+        world.clock.advance(timedelta(minutes=5))
+        assert refused.value.token is not None
+        (again,) = parse_challenges(refused.value.token.decode("latin-1"))
+        assert (again.parameter("realm"), again.parameter("stale")) == (realm, "true")
+
+
 def test_old_counts_are_refused_however_late(world: World) -> None:
     server = make_server()
     client = HandMade(nonce_of(world, server), nc="ffffffff")

@@ -152,7 +152,7 @@ class DigestServer:
         if not (yield from NonceCount(used_as, response.nc, judged.expires)):
             raise Replay(
                 "this nonce count was used before: the request is a repetition, or the client counts wrong",
-                token=self._challenge(response.algorithm, options, stale=True).encode("ascii"),
+                token=self._challenge(response.algorithm, options, stale=True).encode("latin-1"),
             )
         nextnonce = None
         if now > judged.made + self._lifetime / 2 and not response.algorithm.session:
@@ -204,7 +204,7 @@ class DigestServer:
         if judged.judgement is not Judgement.GOOD or response.opaque not in (None, nonces.opaque):
             raise InvalidToken(
                 "the nonce has expired" if judged.judgement is Judgement.OLD else "the nonce is not one of this server",
-                token=self._challenge(response.algorithm, options, stale=True).encode("ascii"),
+                token=self._challenge(response.algorithm, options, stale=True).encode("latin-1"),
             )
         return judged
 
