@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import entry_points
 from typing import Any
@@ -372,6 +373,7 @@ def test_the_clients_own_response_is_not_the_servers_proof() -> None:
 def test_a_second_challenge_is_none() -> None:
     met = authenticate(alter=_instead(CHALLENGE))
     assert met.kinds == {Role.INITIATOR: "INVALID_TOKEN"}
+    assert "another challenge" in str(met.error)
 
 
 @pytest.mark.parametrize("additional", [True, False])
@@ -446,10 +448,24 @@ def test_layers_are_never_continued() -> None:
     for _ in range(2):
         sealed = series.meet(mine=options(SEAL, 1))
         assert len(sealed.tokens) == 3
-    series.meet()
+    assert len(series.meet().tokens) == 3
     assert len(series.meet(mine=options(SIGN, 1)).tokens) == 3
-    forged = series.meet(alter=_rewritten(0, b"qop=auth", b"qop=auth-int"))
-    assert forged.errors or len(forged.tokens) == 4
+
+
+def test_a_server_continues_no_layer() -> None:
+    """A client that wants one is given a challenge, however right its response is."""
+    series = Series()
+    first = SaslResponse.unpack(series.meet().tokens[1])
+    key = hash_a1(digest_verifier(SASL_DIGEST_MD5, "alice", REALM, PASSWORD), first.nonce, first.cnonce, None)
+    taken: list[bool] = []
+    for protection, qop in ((SIGN, "auth-int"), (NONE, "auth")):
+        digest = Covered(first.nonce, first.cnonce, 2, qop, TARGET).response(key)
+        response = replace(first, count=2, protection=protection, response=digest).pack()
+        machine = acceptor(server(subsequent=series.theirs), accounts(), options(NONE, 9))
+        answer = stepped(machine, response, services=series.services)
+        assert answer is not None
+        taken.append(answer.startswith(b"rspauth="))
+    assert taken == [False, True]
 
 
 def test_of_two_at_once_one_continues() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from securestream.errors import BadSignature, ContextExpired, OutOfSequence
 from securestream.options import Protection, Role
 from securestream.redaction import Secret
 from securestream.services.verifiers import SASL_DIGEST_MD5, digest_verifier
-from securestream_providers.digest.sasl_crypto import Cipher, Covered, hash_a1, sealing_key, signing_key
+from securestream_providers.digest.sasl_crypto import Cipher, Covered, encryptor, hash_a1, sealing_key, signing_key
 from securestream_providers.digest.sasl_layer import DigestMd5Layer
 from tests.listing import VECTORS
 from tests.providers.digest.sasl_ends import converse
@@ -122,6 +123,16 @@ def test_padding_and_mac_fail_alike(cipher: Cipher) -> None:
             other.unwrap(sealed)
         said.add(str(caught.value))
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0\0", b"\2\1", b"\3\3", b"\x0a\x0a"])
+def test_a_peer_that_does_not_pad_is_refused(padding: bytes) -> None:
+    """Even with its keys nobody sends what has two readings."""
+    message = b"x" * (6 - len(padding)) + padding
+    mac = hmac.digest(signing_key(KEY, Role.INITIATOR).reveal(), bytes(4) + message, "md5")[:10]
+    sealed = encryptor(Cipher.DES, sealing_key(KEY, Role.INITIATOR, Cipher.DES))(message + mac)
+    with pytest.raises(BadSignature):
+        layers(Cipher.DES)[1].unwrap(sealed + b"\0\1" + bytes(4))
 
 
 def test_discarded_and_used_up_layers() -> None:
