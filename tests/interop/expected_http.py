@@ -53,6 +53,7 @@ _HTTPX = (
     "Digest, stale nonce",
     "Digest, wrong password",
 )
+_AIOHTTP = (*_HTTPX, *(f"Digest {algorithm} auth-int" for algorithm in COMMON))
 _APACHE = (
     *(
         f"{mechanism}{tls}"
@@ -87,6 +88,7 @@ HTTP_CELLS: tuple[Cell, ...] = (
     *cells(HTTP, "curl", ("client",), _CURL),
     *cells(HTTP, "requests", ("client",), _REQUESTS),
     *cells(HTTP, "httpx", ("client",), _HTTPX),
+    *cells(HTTP, "aiohttp", ("client",), _AIOHTTP),
     *cells(HTTP, "Apache", ("server",), _APACHE),
     *cells(HTTP, "lighttpd", ("server",), _LIGHTTPD),
 )

@@ -1,12 +1,13 @@
-"""requests and httpx with their own Digest as clients of our HTTP server."""
+"""requests, httpx and aiohttp with their own Digest as clients of our HTTP server."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from tests.interop.matrix import Filler
 
 pytestmark = pytest.mark.interop
 
+aiohttp: Any = pytest.importorskip("aiohttp", reason="aiohttp is not here; install pip install aiohttp")
 requests: Any = pytest.importorskip("requests", reason="requests is not here; install pip install requests")
 
 
@@ -87,6 +89,49 @@ class Httpx(Client):
         return [*answer.history, answer]
 
 
+class Answer(NamedTuple):
+    """A response of aiohttp's, as the others have it."""
+
+    status_code: int
+    headers: Any
+    content: bytes
+
+
+class Aiohttp(Client):
+    """aiohttp, in an event loop of its own."""
+
+    name = "aiohttp"
+    version: str = aiohttp.__version__
+
+    def __init__(self, password: str) -> None:
+        self._runner = asyncio.Runner()
+        self._answers: list[Answer] = []
+        self._session = self._runner.run(self._open(password))
+
+    async def _open(self, password: str) -> Any:
+        digest = aiohttp.DigestAuthMiddleware(USER, password)
+        return aiohttp.ClientSession(middlewares=(digest, self._note))
+
+    async def _note(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
+        answer = await handler(request)
+        content = await answer.read() if answer.status == 200 else b""
+        self._answers.append(Answer(answer.status, answer.headers, content))
+        return answer
+
+    def close(self) -> None:
+        self._runner.run(self._session.close())
+        self._runner.close()
+
+    def fetch(self, url: str, content: bytes | None = None) -> list[Any]:
+        self._answers = []
+        self._runner.run(self._fetch(url, content))
+        return self._answers
+
+    async def _fetch(self, url: str, content: bytes | None) -> None:
+        async with self._session.request("GET" if content is None else "POST", url, data=content):
+            pass
+
+
 @pytest.fixture
 def client(kind: type[Client]) -> Generator[Client, None, None]:
     """With the right password."""
@@ -94,7 +139,7 @@ def client(kind: type[Client]) -> Generator[Client, None, None]:
         yield made
 
 
-clients = pytest.mark.parametrize("kind", [Requests, Httpx])
+clients = pytest.mark.parametrize("kind", [Requests, Httpx, Aiohttp])
 
 
 def algorithm_of(token: str) -> Algorithm:
@@ -106,7 +151,7 @@ def algorithm_of(token: str) -> Algorithm:
 
 @pytest.mark.parametrize(
     ("kind", "token"),
-    [*((Requests, token) for token in COMMON[:3]), *((Httpx, token) for token in COMMON)],
+    [*((Requests, token) for token in COMMON[:3]), *((kind, token) for kind in (Httpx, Aiohttp) for token in COMMON)],
 )
 @pytest.mark.parametrize("qops", ["auth", "auth,auth-int"])
 def test_digest(origin: str, client: Client, token: str, qops: str, matrix: Filler) -> None:
@@ -118,6 +163,16 @@ def test_digest(origin: str, client: Client, token: str, qops: str, matrix: Fill
         assert len(responses) == asked
     assert client.seen(url, b"abcde") == Seen(USER, "WDigest", 5)
     matrix.fill(HTTP, client.name, client.version, "client", f"Digest {token}", "alice")
+
+
+@pytest.mark.parametrize("kind", [Aiohttp])
+@pytest.mark.parametrize("token", COMMON)
+def test_digest_of_contents(origin: str, client: Client, token: str, matrix: Filler) -> None:
+    """Of requests with content and without."""
+    url = f"{origin}{digest_path((algorithm_of(token),), 'auth-int')}/x?y=z"
+    for content in (None, b"abcde", b""):
+        assert client.seen(url, content) == Seen(USER, "WDigest", len(content or b""))
+    matrix.fill(HTTP, client.name, client.version, "client", f"Digest {token} auth-int", "alice, with content")
 
 
 @pytest.mark.parametrize("kind", [Requests])
