@@ -21,6 +21,7 @@ _OPTIONS = (
     "DIGEST-MD5, small buffers",
     *(f"GSSAPI, {layer}" for layer in LAYERS),
     *(f"GSS-SPNEGO, {layer}" for layer in LAYERS),
+    "GSS-SPNEGO, NTLM",
     "GS2-KRB5",
     "GS2-KRB5-PLUS",
     "GS2-KRB5-PLUS, wrong channel",

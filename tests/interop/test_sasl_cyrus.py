@@ -20,6 +20,7 @@ from securestream.sasl import Gs2Krb5, Gssapi, GssSpnego, SaslClient, SaslMechan
 from securestream.services.accounts_memory import MemoryAccounts
 from securestream_providers.digest import Cipher, DigestMd5, Subsequent
 from securestream_providers.negotiate import Negotiate
+from securestream_providers.ntlm import Ntlm
 from tests.interop.cyrus_ends import HOST, Meeting, exchange_data, log_on_to, refuse_altered_data, serve
 from tests.interop.expected_sasl_cyrus import CIPHERS, CYRUS
 from tests.interop.expected_sasl_mit import LAYERS, SASL
@@ -27,6 +28,8 @@ from tests.interop.kerberos_ends import PASSWORD as KERBEROS_PASSWORD
 from tests.interop.kerberos_ends import Realm, service_of
 from tests.interop.matrix import Filler
 from tests.interop.peers import cyrus as peers
+from tests.interop.peers import gssapi as gss_ntlmssp
+from tests.interop.peers.accounts import DOMAIN, NAME, USER, ntlm_environment
 from tests.interop.peers.cyrus import CyrusPeer, add_user
 from tests.interop.peers.foreign import Refused
 from tests.interop.peers.mit_kdc import MitKdc
@@ -281,6 +284,29 @@ def test_kerberos(world: World, matrix: Filler, role: str, success_data: bool, l
     exchange_data(world.theirs, met.layer)
     seen = {0: LOG_ON, 1: f"{LOG_ON}, signed each way", 2: f"{LOG_ON}, sealed each way"}[met.layer.protection]
     matrix.fill(SASL, CYRUS, world.version, role, f"{name}, {layer}", seen)
+
+
+@roles
+def test_gss_spnego_with_ntlm(require: Callable[[ModuleType], str], matrix: Filler, tmp_path: Path, role: str) -> None:
+    """Through gss-ntlmssp. It seals where only integrity was agreed, so that this has no cell of its own."""
+    version = require(peers)
+    require(gss_ntlmssp)
+    (tmp_path / "krb5.conf").touch()
+    ticketless = {"KRB5_CONFIG": str(tmp_path / "krb5.conf"), "KRB5CCNAME": f"FILE:{tmp_path / 'none'}"}
+    account = Password(NAME, PASSWORD)
+    ours = GssSpnego(Negotiate(Ntlm(), ntlm="always"))
+    options = system_options(flags=ContextFlags.MUTUAL if role == "server" else ContextFlags.NONE)
+    with CyrusPeer({}, {**ntlm_environment(tmp_path, {(DOMAIN, USER): PASSWORD}), **ticketless}) as theirs:
+        if role == "server":
+            client = SaslClient(ours, options=options, credential=account, target=f"ldap/{HOST}")
+            met = log_on_to(theirs, client, service="ldap")
+            assert theirs.state()["user"] == NAME
+        else:
+            server = SaslServer(ours, options=options, credential=Accounts.memory(**{NAME: PASSWORD}))
+            met = serve(theirs, server, service="ldap")
+            assert str(met.ours.peer) == NAME
+        exchange_data(theirs, met.layer)
+    matrix.fill(SASL, CYRUS, version, role, "GSS-SPNEGO, NTLM", "as alice, sealed each way")
 
 
 @roles
