@@ -38,13 +38,15 @@ _INFO: Final = mechanism_info(
 class DigestMd5:
     """The SASL mechanism DIGEST-MD5, for those who have to.
 
-    A client has a `Password`, a server `Accounts` whose store keeps verifiers of the realm. The layer is the least that
-    both ends allow: an end asks for `Options.protection`, or more.
+    A client has a `Password`, a server `Accounts` whose store keeps verifiers of the realm. A domain goes before the
+    name, ``DOMAIN\\user``; where it is the realm, as with Cyrus SASL, name it in `realms` and not in the password.
+
+    The layer is the least that both ends allow: an end asks for `Options.protection`, or more.
 
     Args:
-        realms: a server's realms; a client that names one uses it alone. A client that names none takes the domain of
-            its password where the server offers that, else the only realm, else the one that is called as the server's
-            host.
+        realms: a server's realms; a client takes the first of these that the server offers, and no other. A client that
+            names none takes the domain of its password where the server offers that, else the only realm, else the one
+            that is called as the server's host.
         services: for what a server answers: ``ldap/dc1.example.com``, or ``ldap`` for any name of its host.
         ciphers: what may encrypt, the preferred one first.
         authzid: as whom a client wants to act; empty for itself.

@@ -118,7 +118,7 @@ class _Client:
         domain, user = self._password.domain, self._password.user
         return self._sealed(
             SaslResponse(
-                user=user if not domain or _same(domain, realm) else f"{domain}\\{user}",
+                user=f"{domain}\\{user}" if domain else user,  # what HTTP Digest sends, and stores have verifiers of
                 realm=realm,
                 nonce=challenge.nonce,
                 cnonce=base64.b64encode(self._options.random(_NONCE)).decode("ascii"),
@@ -261,8 +261,8 @@ def _uri(target: TargetName) -> str:
     return str(uri)
 
 
-def _same(one: str, other: str | None) -> bool:
-    return other is not None and one.casefold() == other.casefold()
+def _same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()
 
 
 def _is_latin(password: Secret[str]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from securestream.principal import Principal
 from securestream.redaction import Secret
 from securestream.sasl import choose, find_mechanism, mechanisms
 from securestream.services.verifiers import SASL_DIGEST_MD5, digest_verifier
-from securestream_providers.digest import Digest
+from securestream_providers.digest import Digest, NonceCount
+from securestream_providers.digest.performers import SqliteCounts
 from securestream_providers.digest.sasl import DigestMd5
 from securestream_providers.digest.sasl_crypto import Covered, hash_a1
 from securestream_providers.digest.sasl_messages import SaslChallenge, SaslResponse, pack_proof
@@ -166,7 +168,10 @@ def test_realms() -> None:
     assert _chosen(ALICE, "one.example") == ("alice", "one.example")
     assert _chosen(ALICE, "one.example", "dc1.corp.example") == ("alice", "dc1.corp.example")
     assert _chosen(ALICE, "one.example", "two.example", realms=["TWO.example"]) == ("alice", "two.example")
-    assert _chosen(Password("two.EXAMPLE\\alice", "x"), "one.example", "two.example") == ("alice", "two.example")
+    assert _chosen(Password("two.EXAMPLE\\alice", "x"), "one.example", "two.example") == (
+        "two.EXAMPLE\\alice",
+        "two.example",
+    )
     assert _chosen(Password("CORP\\alice", "x"), "one.example") == ("CORP\\alice", "one.example")
 
 
@@ -466,6 +471,22 @@ def test_a_server_continues_no_layer() -> None:
         assert answer is not None
         taken.append(answer.startswith(b"rspauth="))
     assert taken == [False, True]
+
+
+def test_servers_that_share_a_key_and_counts_continue_each_others_exchanges(tmp_path: Path) -> None:
+    key, mine = Secret(bytes(range(32))), Subsequent()
+    shared = SqliteCounts(tmp_path / "counts.db", clock=lambda: NOW)
+    legs: list[int] = []
+    for number in range(3):
+        performing = services()
+        performing.register_performer(NonceCount, shared)
+        theirs = options(NONE, number)
+        met = authenticate(
+            client(subsequent=mine), server(subsequent=Subsequent(key=key)), theirs=theirs, services=performing
+        )
+        legs.append(len(met.tokens))
+    assert legs == [3, 2, 2]
+    shared.close()
 
 
 def test_of_two_at_once_one_continues() -> None:
