@@ -38,9 +38,14 @@ BODY_LIMIT: Final = 1 << 20
 """Octets of a body that are read where a scheme looks at it."""
 
 
+_PROXIED: Final = frozenset((b"via", b"forwarded", b"x-forwarded-for"))
+
+
 def connection_of(scope: Scope) -> HttpConnection | None:
-    """The connection of a request, where the server gives it and it is HTTP/1.1; `None` elsewhere."""
-    if scope.get("http_version") != "1.1":
+    """The connection of a request, where the server gives it and it is HTTP/1.1; `None` elsewhere, and for what a proxy
+    passed on, which may send requests of several clients through one connection.
+    """
+    if scope.get("http_version") != "1.1" or any(name.lower() in _PROXIED for name, _ in scope["headers"]):
         return None
     state = cast("dict[str, Any]", scope.get("state") or {})
     found = state.get(CONNECTION)

@@ -1,6 +1,9 @@
 """uvicorn's HTTP/1.1 protocol with an `HttpConnection` for each connection, which handshakes of several legs need::
 
 uvicorn.run(app, http=SecureH11Protocol)
+
+Clients must connect to it themselves: behind a proxy that sends several clients' requests through one connection, and
+does not say so by Via, Forwarded or X-Forwarded-For, one of them would be taken for another.
 """
 
 from __future__ import annotations

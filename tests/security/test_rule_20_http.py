@@ -19,7 +19,7 @@ import pytest
 from securestream.channel_bindings import ChannelBindings
 from securestream.credentials import Accounts, Credential
 from securestream.errors import BadBindings, HandshakeError, InvalidToken, NotAuthorized, PeerGone, SecureStreamError
-from securestream.http.asgi import AuthenticationMiddleware
+from securestream.http.asgi import CONNECTION, AuthenticationMiddleware, Scope, connection_of
 from securestream.http.fields import encode_token
 from securestream.http.httpx_auth import SecureAuth
 from securestream.http.httpx_blocking import BlockingSecureTransport
@@ -313,6 +313,16 @@ def test_a_second_leg_is_accepted_from_its_own_connection_alone() -> None:
         assert connection is None or connection.peer is None
     assert isinstance(ask(answer.token, mine), Admitted)
     assert isinstance(ask(answer.token, mine), Refused)  # and once
+
+
+@pytest.mark.parametrize("field", [b"Via", b"forwarded", b"X-Forwarded-For"])
+def test_what_a_proxy_passes_on_does_not_ride_on_a_connection_that_somebody_authenticated(field: bytes) -> None:
+    """Such a connection may be shared by many, whoever authenticated it."""
+    connection = HttpConnection()
+    scope: Scope = {"type": "http", "http_version": "1.1", "headers": [], "state": {CONNECTION: connection}}
+    assert connection_of(scope) is connection
+    scope["headers"] = [(b"host", b"files.example"), (field, b"1.1 somebody")]
+    assert connection_of(scope) is None
 
 
 class _Tls:
