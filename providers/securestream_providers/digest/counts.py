@@ -15,6 +15,8 @@ other."""
 LARGEST: Final = 0xFFFFFFFF
 """The largest count that eight hexadecimal digits hold."""
 
+_HIGHEST: Final = 4
+
 
 @dataclass(frozen=True, repr=False)
 class NonceCount(Effect[bool]):
@@ -45,6 +47,15 @@ class Window(NamedTuple):
 
     highest: int = 0
     used: int = 0
+
+    def pack(self) -> bytes:
+        """As octets."""
+        return self.highest.to_bytes(_HIGHEST, "big") + self.used.to_bytes(WINDOW // 8, "big")
+
+    @classmethod
+    def unpack(cls, octets: bytes) -> Window:
+        """From `pack`."""
+        return cls(int.from_bytes(octets[:_HIGHEST], "big"), int.from_bytes(octets[_HIGHEST:], "big"))
 
     def use(self, count: int) -> Window | None:
         """The window with `count` used, or `None` when it was used before, or is too old to know."""

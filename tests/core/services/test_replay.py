@@ -21,7 +21,8 @@ from securestream.errors import LimitExceeded, MissingService, UsageError
 from securestream.files import UnsafeFile
 from securestream.provider import FirstUse
 from securestream.services import replay
-from securestream.services.replay import GRACE, MemoryReplay, SharedReplay, SqliteReplay, memory_performer
+from securestream.services.expiring import GRACE
+from securestream.services.replay import MemoryReplay, SharedReplay, SqliteReplay, memory_performer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
