@@ -173,7 +173,8 @@ class AuthenticationMiddleware:
         scope[PEER] = None if admitted is None else admitted.peer
         scope[ESTABLISHED] = None if admitted is None else admitted.established
         if admitted is not None and admitted.confirms:
-            send = _Confirming(send, admitted, self._body_limit if admitted.scheme.needs_body else 0)
+            limit = self._body_limit if admitted.scheme.needs_body else 0
+            send = _Confirming(send, admitted, limit, sends_body=scope.get("method") != "HEAD")
         try:
             await self._app(scope, receive, send)
         finally:
@@ -184,8 +185,9 @@ class AuthenticationMiddleware:
 class _Confirming:
     """Adds the fields that prove the server; where they cover the content, the response waits for it."""
 
-    def __init__(self, send: Send, admitted: Admitted, limit: int) -> None:
+    def __init__(self, send: Send, admitted: Admitted, limit: int, *, sends_body: bool) -> None:
         self._send = send
+        self._sends_body = sends_body
         self._admitted = admitted
         self._limit = limit
         self._start: Message | None = None
@@ -210,7 +212,8 @@ class _Confirming:
             )
         if not message.get("more_body", False):
             start, self._start = self._start, None
-            await self._send(_with_fields(start, self._admitted.fields(self._body)))
+            covered = self._body if self._sends_body else b""  # of HEAD, whatever the application says
+            await self._send(_with_fields(start, self._admitted.fields(covered)))
             await self._send({**message, "body": self._body})
 
 

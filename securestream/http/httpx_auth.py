@@ -170,6 +170,8 @@ class _Flow:
                 "use SecureTransport, or have a Kerberos ticket"
             )
         self._sent = authorized(self._request, need.authorization)
+        if self.needs_body:  # what is covered is the content as it is sent, and httpx shows it decoded
+            self._sent.headers["Accept-Encoding"] = "identity"
         return self._sent
 
     def answer(self, response: httpx.Response) -> httpx.Response:

@@ -232,11 +232,13 @@ def _of_digest(authorization: Authorization) -> Authorization:
 
 
 def _covers(uri: str, request: HttpRequest) -> bool:
-    """Whether `uri` names the request-target (RFC 7616 3.4.6); a proxy may have made a path of an absolute form."""
-    if uri == request.target:
+    """Whether `uri` names the request-target (RFC 7616 3.4.6); a proxy may have made a path of an absolute form, and an
+    ASGI server does not tell an empty query from none.
+    """
+    if uri.removesuffix("?") == request.target.removesuffix("?"):
         return True
     (covered, path), (asked, target) = _split(uri, request.origin), _split(request.target, request.origin)
-    return covered == asked == request.origin and path == target
+    return covered == asked == request.origin and path.removesuffix("?") == target.removesuffix("?")
 
 
 def _split(target: str, origin: Origin) -> tuple[Origin | None, str]:

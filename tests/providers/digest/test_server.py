@@ -160,6 +160,8 @@ def test_requests_of_one_nonce_may_overtake_each_other(world: World) -> None:
         ("*", "*", "https://h"),
         ("h:443", "h:443", "http://proxy:3128"),
         ("/x?u=http://other/", "/x?u=http://other/", "https://h"),
+        ("/x?", "/x", "https://h"),
+        ("https://h/x?", "/x", "https://h"),
     ],
 )
 def test_the_uri_may_be_the_absolute_form_of_the_target(world: World, uri: str, target: str, origin: str) -> None:
