@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from securestream._lazy import lazy_names
 
 if TYPE_CHECKING:
     from securestream.ambient import system_options as system_options
@@ -123,17 +124,6 @@ _NAMES = {
     "streams.sasl": "SaslStream",
     "streams.tls": "TlsStream",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-
-def __getattr__(name: str) -> Any:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{module}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+if not TYPE_CHECKING:  # checkers see the names above alone, and report others
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)
