@@ -94,7 +94,7 @@ def test_a_context_made_in_the_child_works_there() -> None:
 
 
 def test_one_that_fails_to_discard_keeps_no_other_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fork, "_live", set())  # what else lives in this process is none of this test's
+    monkeypatch.setattr(fork, "_live", set[object]())  # what else lives in this process is none of this test's
 
     class Failing(PlainContext):
         def discard(self) -> None:
