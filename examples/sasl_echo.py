@@ -97,9 +97,14 @@ async def log_on(stream: SocketStream, credential: ss.Credential) -> SaslStream:
 
 
 async def serve(stream: SocketStream) -> None:
-    """Serve one client, and close its connection."""
+    """Serve one client, and close its connection; what a client sends ends nobody else's."""
     async with stream:
-        await serve_one(stream)
+        try:
+            await serve_one(stream)
+        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.DelimiterNotFound, anyio.BrokenResourceError):
+            print("a client left")
+        except (LookupError, ValueError, ss.SecureStreamError) as error:  # no line, no mechanism or no base64 of ours
+            print("a client is not served:", type(error).__name__)
 
 
 async def ask(port: int, password: str) -> None:
