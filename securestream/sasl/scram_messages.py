@@ -18,6 +18,9 @@ LONGEST_NONCE: Final = 256
 LONGEST_SALT: Final = 1024
 """Octets of a salt."""
 
+LONGEST_USER: Final = 1024
+"""Characters of a user's name, which takes a time to prepare that grows with its square (RFC 4013 2.2)."""
+
 _NONCE: Final = re.compile(r"[!-+\--~]+")  # printable without the comma
 _ITERATIONS: Final = re.compile(r"[1-9][0-9]{0,8}")
 _EXTENSION: Final = re.compile(r"[A-Za-z]=[^\0]+")
@@ -61,6 +64,8 @@ class ClientFirst(Redacted):
             raise MalformedMessage("a SCRAM client's first message begins with n, y or p")
         bare = _text(rest)
         user, nonce = _values(bare, "nr")
+        if len(user) > LONGEST_USER:
+            raise MalformedMessage(f"SCRAM: a name of {len(user)} characters, where {LONGEST_USER} are the most")
         return cls(header, unescape(user), _nonce(nonce), bare)
 
 
