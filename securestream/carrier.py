@@ -49,6 +49,7 @@ from securestream.options import ContextFlags, ImpersonationLevel, Limits, Optio
 from securestream.provider import (
     Capability,
     Established,
+    Handshake,
     PackageInfo,
     SecurityContext,
     SecurityPackage,
@@ -90,12 +91,7 @@ class CarrierHandshake:
         info = package.info
         check_levels(info, options)
         self._has_closing_leg = _has_closing_leg(info, framing)
-        if role not in info.roles:
-            raise UsageError(f"{info.name} plays no {role.value}")
-        if unusable := package.usable(credential, role):
-            raise NoCredentials(f"{info.name}: {unusable.reason}")
-        initiates = role is Role.INITIATOR
-        handshake = package.initiate(credential, target, options) if initiates else package.accept(credential, options)
+        handshake = handshake_of(package, role, credential, target, options)
         self._machine = HandshakeMachine(handshake, _limits(info, options.limits))
         self._role = role
         self._framing = framing
@@ -238,6 +234,29 @@ class CarrierHandshake:
         established, self._established, self._complete = self._established, None, False
         if established is not None and isinstance(established.result, SecurityContext):
             established.result.discard()
+
+
+def handshake_of(
+    package: SecurityPackage,
+    role: Role,
+    credential: Credential | None,
+    target: TargetName | None,
+    options: Options,
+) -> Handshake:
+    """The handshake of a package in a role; the target is an initiator's.
+
+    Raises:
+        UsageError: the package does not play that role.
+        NoCredentials: the package cannot use the credential; the message says what to give.
+    """
+    info = package.info
+    if role not in info.roles:
+        raise UsageError(f"{info.name} plays no {role.value}")
+    if unusable := package.usable(credential, role):
+        raise NoCredentials(f"{info.name}: {unusable.reason}")
+    if role is Role.INITIATOR:
+        return package.initiate(credential, target, options)
+    return package.accept(credential, options)
 
 
 def check_levels(info: PackageInfo, options: Options) -> None:

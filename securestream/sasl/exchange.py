@@ -24,9 +24,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
-from securestream.carrier import Admit, check_quality
+from securestream.carrier import Admit, check_quality, handshake_of
 from securestream.credentials import Credential
-from securestream.errors import InvalidToken, NoCredentials, PeerRefused, UsageError
+from securestream.errors import InvalidToken, PeerRefused, UsageError
 from securestream.machine import HandshakeMachine, State, Step
 from securestream.options import Options, Role
 from securestream.provider import Established, TargetName
@@ -55,14 +55,7 @@ class _End:
         target: TargetName | None,
         admit: Admit | None,
     ) -> None:
-        if role not in mechanism.info.roles:
-            raise UsageError(f"{mechanism.info.name} plays no {role.value}")
-        if unusable := mechanism.usable(credential, role):
-            raise NoCredentials(f"{mechanism.info.name}: {unusable.reason}")
-        if role is Role.INITIATOR:
-            handshake = mechanism.initiate(credential, target, options)
-        else:
-            handshake = mechanism.accept(credential, options)
+        handshake = handshake_of(mechanism, role, credential, target, options)
         self._mechanism = mechanism
         self._machine = HandshakeMachine(handshake, options.limits)
         self._options = options
