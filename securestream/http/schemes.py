@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from securestream.errors import UsageError
 from securestream.http.fields import Authorization, Challenge, parse_authorization, parse_challenges
 from securestream.options import Options
 from securestream.provider import Effect, Established, Handshake
 from securestream.redaction import Redacted
+
+ServerProof: TypeAlias = Literal["required", "when sent"]
+"""Whether a client takes a response without the server's proof."""
 
 PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, TypeAlias
 
 from securestream.credentials import Credential
 from securestream.errors import HandshakeError, InvalidToken, NoCredentials, PeerRefused, Unsupported
 from securestream.http.fields import Challenge, encode_token
-from securestream.http.schemes import HttpField, HttpReply, HttpRequest, SendChallenge, SendRequest
+from securestream.http.schemes import HttpField, HttpReply, HttpRequest, SendChallenge, SendRequest, ServerProof
 from securestream.machine import Step
 from securestream.nested import Nested
 from securestream.options import Options, Role
 from securestream.principal import unauthenticated
 from securestream.provider import Capability, Established, Handshake, SecurityPackage, TargetName
 from securestream.sasl.mechanism import NoLayer
-
-ServerProof: TypeAlias = Literal["required", "when sent"]
 
 
 class TokenScheme:
@@ -35,6 +32,8 @@ class TokenScheme:
         needs_connection: whether each handshake takes several legs; `None` for "NTLM does, others may".
         allow_unbound: whether to authenticate inside TLS without channel bindings, where the certificate is not known
             or has no tls-server-end-point: a man in the middle with a certificate of his own can then relay.
+        server_proof: ``"when sent"`` also lets a client take a final response without the token that proves the server:
+            proxies send none with their answer to CONNECT. `Established.peer` is then nobody.
     """
 
     def __init__(

@@ -11,12 +11,12 @@ import itertools
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, NoReturn
+from typing import Final, NoReturn
 
 from securestream.credentials import Credential, Password, find_form
 from securestream.errors import InvalidToken, MalformedMessage, PeerRefused, QualityNotMet, UsageError
 from securestream.http.fields import Challenge
-from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest
+from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest, ServerProof
 from securestream.options import ContextFlags, Options, Role
 from securestream.principal import NameType, Principal, unauthenticated
 from securestream.provider import Established, Handshake
@@ -27,8 +27,6 @@ from securestream_providers.digest.messages import SCHEME, DigestChallenge, Dige
 
 REMEMBERED: Final = 256
 """Origins whose last challenge a client remembers; beyond them the oldest is forgotten."""
-
-ServerProof = Literal["required", "when sent"]
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from securestream.credentials import Credential
 from securestream.errors import Unsupported
+from securestream.http.schemes import ServerProof
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
 from securestream.redaction import Secret
 from securestream_providers.digest.algorithms import CLIENT_ALGORITHMS, SERVER_ALGORITHMS, Algorithm, Qop
-from securestream_providers.digest.client import DigestClient, ServerProof
+from securestream_providers.digest.client import DigestClient
 from securestream_providers.digest.context import PACKAGE
 from securestream_providers.digest.describe import describe
 from securestream_providers.digest.server import LIFETIME, DigestServer
