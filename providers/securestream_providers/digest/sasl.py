@@ -16,9 +16,11 @@ from securestream.errors import UsageError
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, TargetName, Unusable
 from securestream.sasl.gssapi import check_buffer
-from securestream.sasl.mechanism import DEFAULT_BUFFER, Authorize, mechanism_info, own_identity
+from securestream.sasl.mechanism import DEFAULT_BUFFER, Authorize, check_authzid, mechanism_info, own_identity
 from securestream.services.verifiers import checked_realm
+from securestream_providers.digest.sasl_client import initiate
 from securestream_providers.digest.sasl_crypto import Cipher
+from securestream_providers.digest.sasl_server import accept
 from securestream_providers.digest.sasl_sessions import Subsequent
 
 NAME: Final = "DIGEST-MD5"
@@ -75,10 +77,7 @@ class DigestMd5:
         check_buffer(self.max_buffer)
         if not self.ciphers:
             raise UsageError("DIGEST-MD5 needs at least one cipher; Options.protection tells whether one is used")
-        if "\0" in self.authzid or len(self.authzid.encode("utf-8", "replace")) > _LONGEST_AUTHZID:
-            raise UsageError(f"an authorisation identity has no NUL and at most {_LONGEST_AUTHZID} octets")
-        if self.authzid.encode("utf-8", "ignore").decode() != self.authzid:
-            raise UsageError("an authorisation identity is text that UTF-8 can write")
+        check_authzid(self.authzid)
 
     @property
     def info(self) -> PackageInfo:
@@ -116,8 +115,6 @@ class DigestMd5:
             QualityNotMet: the server offers no layer or cipher that is good enough; nothing was proved to it.
             TargetUnknown: no target was named.
         """
-        from securestream_providers.digest.sasl_client import initiate
-
         return initiate(self, credential, target, options)
 
     def accept(self, credential: Credential | None, options: Options) -> Handshake:
@@ -135,9 +132,4 @@ class DigestMd5:
             NotAuthorized: the client may not act as it asks.
             TargetUnknown: the client wants another service.
         """
-        from securestream_providers.digest.sasl_server import accept
-
         return accept(self, credential, options)
-
-
-_LONGEST_AUTHZID: Final = 1024
