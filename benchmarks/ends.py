@@ -173,9 +173,10 @@ def main() -> None:
         idle_ends.run(kind, job)
     else:
         from benchmarks.negotiate_ends import NEGOTIATE
+        from benchmarks.sasl_ends import SASL
         from benchmarks.stream_ends import STREAMS
 
-        (STREAMS | NEGOTIATE)[kind](job)
+        (STREAMS | NEGOTIATE | SASL)[kind](job)
 
 
 if __name__ == "__main__":
