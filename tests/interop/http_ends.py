@@ -17,6 +17,7 @@ from securestream.http.performing import end_point_bindings
 from securestream.http.schemes import ServerScheme
 from securestream.http.tokens import TokenScheme
 from securestream.options import BindingPolicy, Protection
+from securestream.redaction import Secret
 from securestream.services.accounts_memory import MemoryAccounts
 from securestream_providers.digest import Algorithm, DigestServer, Qop
 from securestream_providers.kerberos import Kerberos
@@ -127,7 +128,7 @@ class Sites:
 
     def _digest(self, algorithms: Sequence[Algorithm], qops: str, *, userhash: bool = False) -> None:
         server = DigestServer(
-            self._accounts, REALM, algorithms=algorithms, qops=QOPS[qops], userhash=userhash, key=bytes(32)
+            self._accounts, REALM, algorithms=algorithms, qops=QOPS[qops], userhash=userhash, key=Secret(bytes(32))
         )
         self._add(digest_path(algorithms, qops, userhash=userhash), [server])
 

@@ -21,6 +21,7 @@ from securestream.errors import HandshakeError, InvalidToken, LogonDenied, PeerR
 from securestream.http.fields import parse_challenges
 from securestream.http.schemes import HttpReply, HttpRequest, SendRequest
 from securestream.machine import HandshakeMachine
+from securestream.redaction import Secret
 from securestream.services.accounts_memory import MemoryAccounts
 from securestream.services.accounts_sqlite import SqliteAccounts
 from securestream_providers.digest import Algorithm, DigestClient, DigestServer, NonceCount, Qop
@@ -192,7 +193,7 @@ def test_credentials_for_one_method_and_one_content_serve_no_other(world: World)
 
 def test_credentials_for_one_realm_serve_no_other(world: World) -> None:
     """Two realms of one store and one key: neither nonces nor digests go across."""
-    here, there = make_server(), DigestServer(accounts(), "elsewhere", key=bytes(range(32)))
+    here, there = make_server(), DigestServer(accounts(), "elsewhere", key=Secret(bytes(range(32))))
     client = HandMade(nonce_of(world, here))
     with pytest.raises(InvalidToken, match="another realm"):
         accept(world, there, client)

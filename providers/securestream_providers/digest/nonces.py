@@ -15,12 +15,16 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from securestream.errors import UsageError
+from securestream.options import Options
 from securestream.redaction import Secret
 
 KEY_SIZE: Final = 32
 """Octets of the key under which nonces are signed."""
 
-_HEAD: Final = struct.Struct(">Q12s")  # milliseconds since 1970, and random octets
+RANDOM_SIZE: Final = 12
+"""Octets of randomness in a nonce."""
+
+_HEAD: Final = struct.Struct(f">Q{RANDOM_SIZE}s")  # milliseconds since 1970, and random octets
 _TAG: Final = 16
 _EARLY: Final = timedelta(seconds=30)
 """How far ahead the clock of another process that signs with the same key may be."""
@@ -50,6 +54,43 @@ class Judged(NamedTuple):
     expires: datetime
 
 
+class NonceKey:
+    """The key of a server's nonces; one that nobody gave is made when it is first used, where randomness is.
+
+    Args:
+        key: 32 octets; `None` makes one.
+
+    Raises:
+        UsageError: the key has another length.
+    """
+
+    def __init__(self, key: Secret[bytes] | None) -> None:
+        if key is not None:
+            _check_key(key)
+        self._keys: list[Secret[bytes]] = [] if key is None else [key]
+
+    def get(self, options: Options) -> Secret[bytes]:
+        """The key."""
+        if not self._keys:
+            self._keys.append(Secret(options.random(KEY_SIZE)))  # of two that come at once, the first is used
+        return self._keys[0]
+
+
+def check_lifetime(lifetime: timedelta) -> None:
+    """Refuse a lifetime of nonces that is none.
+
+    Raises:
+        UsageError: it is not above zero.
+    """
+    if lifetime <= timedelta():
+        raise UsageError("nonces need a lifetime above zero")
+
+
+def _check_key(key: Secret[bytes]) -> None:
+    if len(key.reveal()) != KEY_SIZE:
+        raise UsageError(f"the key of nonces is {KEY_SIZE} octets, not {len(key.reveal())}")
+
+
 class Nonces:
     """Makes and judges the nonces of one realm.
 
@@ -63,10 +104,8 @@ class Nonces:
     """
 
     def __init__(self, key: Secret[bytes], realm: str, lifetime: timedelta) -> None:
-        if len(key.reveal()) != KEY_SIZE:
-            raise UsageError(f"the key of nonces is {KEY_SIZE} octets, not {len(key.reveal())}")
-        if lifetime <= timedelta():
-            raise UsageError("nonces need a lifetime above zero")
+        _check_key(key)
+        check_lifetime(lifetime)
         self._key = key
         self._realm = realm.encode("utf-8", "surrogatepass")
         self._lifetime = lifetime
@@ -84,7 +123,7 @@ class Nonces:
 
         Args:
             now: the present moment, aware UTC.
-            random: 12 unpredictable octets.
+            random: `RANDOM_SIZE` unpredictable octets.
         """
         head = _HEAD.pack(round(now.timestamp() * 1000), random)
         return _text(head + self._tag(b"nonce", head))

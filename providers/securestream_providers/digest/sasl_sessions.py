@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from securestream.options import Options
 from securestream.redaction import Redacted, Secret
-from securestream_providers.digest.nonces import KEY_SIZE, Judged, Nonces
+from securestream_providers.digest.nonces import RANDOM_SIZE, Judged, NonceKey, Nonces, check_lifetime
 
 LIFETIME: Final = timedelta(minutes=5)
 REMEMBERED: Final = 1024
@@ -64,10 +64,10 @@ class Subsequent:
     """
 
     def __init__(self, lifetime: timedelta = LIFETIME, key: Secret[bytes] | None = None) -> None:
+        check_lifetime(lifetime)
         self._lifetime = lifetime
-        self._key: list[Secret[bytes]] = [] if key is None else [key]
+        self._key = NonceKey(key)
         self._exchanges: OrderedDict[SessionKey, Remembered] = OrderedDict()
-        Nonces(Secret(bytes(KEY_SIZE)) if key is None else key, "", lifetime)  # looks at both now
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} for {self._lifetime}>"
@@ -75,13 +75,11 @@ class Subsequent:
     # --- servers
 
     def _signer(self, realms: tuple[str, ...], options: Options) -> Nonces:
-        if not self._key:
-            self._key.append(Secret(options.random(KEY_SIZE)))  # of two that come at once, the first is used
-        return Nonces(self._key[0], "\0".join(("DIGEST-MD5", *realms)), self._lifetime)
+        return Nonces(self._key.get(options), "\0".join(("DIGEST-MD5", *realms)), self._lifetime)
 
     def make(self, realms: tuple[str, ...], options: Options, now: datetime) -> str:
         """A nonce of a server."""
-        return self._signer(realms, options).make(now, options.random(12))
+        return self._signer(realms, options).make(now, options.random(RANDOM_SIZE))
 
     def judge(self, nonce: str, realms: tuple[str, ...], options: Options, now: datetime) -> Judged:
         """What a nonce is that came back."""

@@ -24,7 +24,7 @@ from securestream_providers.digest.algorithms import SERVER_ALGORITHMS, Algorith
 from securestream_providers.digest.context import PACKAGE, DigestContext
 from securestream_providers.digest.counts import NonceCount
 from securestream_providers.digest.messages import SCHEME, DigestChallenge, DigestResponse, to_field
-from securestream_providers.digest.nonces import KEY_SIZE, Judged, Judgement, Nonces
+from securestream_providers.digest.nonces import RANDOM_SIZE, Judged, Judgement, NonceKey, Nonces, check_lifetime
 
 LIFETIME: Final = timedelta(minutes=5)
 """How long a nonce is good unless told otherwise; past its half, responses carry the next one."""
@@ -61,11 +61,9 @@ class DigestServer:
         qops: Sequence[Qop] = (Qop.AUTH,),
         userhash: bool = False,
         lifetime: timedelta = LIFETIME,
-        key: bytes | Secret[bytes] | None = None,
+        key: Secret[bytes] | None = None,
         domain: Sequence[str] = (),
     ) -> None:
-        secret = Secret(key) if isinstance(key, bytes) else key
-        del key  # the frame is in the traceback of what is raised
         if not algorithms or not qops:
             raise UsageError("a Digest server offers at least one algorithm and one qop")
         self._credential = credential
@@ -73,14 +71,10 @@ class DigestServer:
         self._algorithms = tuple(algorithms)
         self._qops = tuple(qops)
         self._userhash = userhash
+        check_lifetime(lifetime)
         self._lifetime = lifetime
         self._domain = " ".join(domain)
-        self._nonces: dict[str, Nonces] = {}
-        """The one object, made at the first challenge where its key is."""
-        if secret is not None:
-            self._nonces[realm] = Nonces(secret, realm, lifetime)
-        else:
-            Nonces(Secret(bytes(KEY_SIZE)), realm, lifetime)  # looks at the lifetime now
+        self._key = NonceKey(key)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._realm!r} {'/'.join(algorithm.token for algorithm in self._algorithms)}>"
@@ -100,7 +94,7 @@ class DigestServer:
         nonces = self._signer(options)
         return DigestChallenge(
             realm=to_field(self._realm),
-            nonce=nonces.make(options.clock(), options.random(12)),
+            nonce=nonces.make(options.clock(), options.random(RANDOM_SIZE)),
             algorithm=algorithm,
             qops=self._qops,
             opaque=nonces.opaque,
@@ -111,11 +105,7 @@ class DigestServer:
         ).encode()
 
     def _signer(self, options: Options) -> Nonces:
-        nonces = self._nonces.get(self._realm)
-        if nonces is None:  # of two that come at once, one is kept
-            made = Nonces(Secret(options.random(KEY_SIZE)), self._realm, self._lifetime)
-            nonces = self._nonces.setdefault(self._realm, made)
-        return nonces
+        return Nonces(self._key.get(options), self._realm, self._lifetime)
 
     # --- responses
 
@@ -156,7 +146,7 @@ class DigestServer:
             )
         nextnonce = None
         if now > judged.made + self._lifetime / 2 and not response.algorithm.session:
-            nextnonce = self._signer(options).make(now, options.random(12))
+            nextnonce = self._signer(options).make(now, options.random(RANDOM_SIZE))
         context = DigestContext(
             Role.ACCEPTOR,
             ContextFlags.MUTUAL,

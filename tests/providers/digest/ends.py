@@ -16,6 +16,7 @@ from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendReques
 from securestream.machine import HandshakeMachine, Step
 from securestream.options import Options
 from securestream.provider import Established, Handshake
+from securestream.redaction import Secret
 from securestream_providers.digest import DigestClient, DigestServer, NonceCount
 from securestream_providers.digest.performers import MemoryCounts
 
@@ -167,7 +168,7 @@ def accounts(**passwords: str) -> Accounts:
 
 def make_server(**arguments: Any) -> DigestServer:
     """A server of `REALM` that knows alice."""
-    arguments.setdefault("key", KEY)
+    arguments.setdefault("key", Secret(KEY))
     return DigestServer(arguments.pop("credential", None) or accounts(), REALM, **arguments)
 
 

@@ -16,6 +16,7 @@ from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendReques
 from securestream.machine import HandshakeMachine
 from securestream.options import ContextFlags
 from securestream.principal import NameType
+from securestream.redaction import Secret
 from securestream_providers.digest import Algorithm, DigestClient, Qop
 from tests.providers.digest.ends import (
     ORIGIN,
@@ -241,7 +242,7 @@ def test_a_stale_nonce_is_followed_by_a_new_one_without_asking_anybody(web: Web,
 def test_a_server_with_a_new_key_is_answered_anew(web: Web, world: World) -> None:
     client = make_client()
     web.fetch(client, get())
-    web.server = make_server(key=bytes(32))
+    web.server = make_server(key=Secret(bytes(32)))
     assert len(web.fetch(client, get()).sent) == 2
 
 

@@ -25,6 +25,7 @@ from securestream.http.schemes import HttpRequest, Origin, SendRequest
 from securestream.machine import HandshakeMachine
 from securestream.options import BindingPolicy, ContextFlags
 from securestream.provider import Established
+from securestream.redaction import Secret
 from securestream.sasl.mechanism import NoLayer
 from securestream.services.accounts_memory import MemoryAccounts
 from securestream_providers.digest import Algorithm, DigestContext, DigestServer, Qop
@@ -270,7 +271,7 @@ def test_a_repetition_is_refused_and_told_a_new_nonce(world: World) -> None:
 def test_an_expired_or_foreign_nonce_is_told_stale_before_any_password_is_looked_at(world: World) -> None:
     server = make_server()
     sent = credentials(world, server)
-    foreign = credentials(world, make_server(key=bytes(32)))
+    foreign = credentials(world, make_server(key=Secret(bytes(32))))
     world.clock.advance(timedelta(minutes=5))
     for authorization, match in ((sent, "expired"), (foreign, "not one of this server")):
         machine = HandshakeMachine(server.accept(asked(get(), authorization), world.options))
@@ -371,7 +372,7 @@ def test_a_discarded_context_proves_nothing(world: World) -> None:
 
 
 def test_a_server_offers_something_that_can_be_written() -> None:
-    for arguments in ({"algorithms": ()}, {"qops": ()}, {"lifetime": timedelta()}, {"key": b"short"}):
+    for arguments in ({"algorithms": ()}, {"qops": ()}, {"lifetime": timedelta()}, {"key": Secret(b"short")}):
         with pytest.raises(UsageError):
             make_server(**arguments)
     with pytest.raises(UsageError, match="a realm has"):
