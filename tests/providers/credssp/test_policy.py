@@ -15,7 +15,7 @@ from securestream_providers.credssp.policy import Policy
 from securestream_providers.ntlm import Ntlm
 from securestream_providers.schannel import Schannel
 from tests.core.handshakes import SHARED_KEY
-from tests.providers.credssp.ends import ALICE, ALLOWED, CA, SERVING, TARGET
+from tests.providers.credssp.ends import ALICE, ALLOWED, CA, SERVING, TARGET, meet
 
 MATCHES = [
     ("TERMSRV/server.example.com", "TERMSRV/server.example.com", True),
@@ -92,6 +92,8 @@ CONTRADICTIONS: list[dict[str, Any]] = [
     {"negotiation": Schannel()},
     {"tls": Ntlm()},
     {"authorize": bool},
+    {"delegate_to": ["a.example"], "delegation": Delegation("a.example")},
+    {"delegate_to": "a.example"},
 ]
 
 
@@ -99,6 +101,14 @@ CONTRADICTIONS: list[dict[str, Any]] = [
 def test_arguments_that_contradict_each_other(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         CredSsp(**arguments)
+
+
+def test_patterns_alone_are_a_delegation_of_them() -> None:
+    package = CredSsp(Ntlm(), Schannel(trust=CA.pem), delegate_to=["TERMSRV/*.example.com"])
+    assert package.usable(ALICE, Role.INITIATOR) is None
+    assert meet(package, CredSsp(Ntlm(), Schannel())).delegated == ALICE
+    other = CredSsp(Ntlm(), Schannel(trust=CA.pem), delegate_to=["TERMSRV/*.example.org"])
+    assert isinstance(meet(other, CredSsp(Ntlm(), Schannel())).client.error, NotAuthorized)
 
 
 def test_unproven_hosts_are_named() -> None:
