@@ -19,8 +19,8 @@ from securestream.errors import InvalidToken, QualityNotMet
 from securestream.http.httpx_auth import SecureAuth
 from securestream.http.httpx_blocking import BlockingSecureTransport
 from securestream.http.httpx_values import ESTABLISHED, PEER
-from securestream.http.schemes import ClientScheme
-from securestream.http.tokens import ServerProof, TokenScheme
+from securestream.http.schemes import ClientScheme, ServerProof
+from securestream.http.tokens import TokenScheme
 from securestream.options import ContextFlags
 from securestream.provider import Established, SecurityContext
 from securestream_providers.digest import Algorithm, DigestClient

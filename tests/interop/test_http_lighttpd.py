@@ -13,9 +13,9 @@ from securestream.credentials import Password
 from securestream.errors import QualityNotMet
 from securestream.http.httpx_auth import SecureAuth
 from securestream.http.httpx_values import PEER
+from securestream.http.schemes import ServerProof
 from securestream_providers.digest import Algorithm, DigestClient
 from securestream_providers.digest.algorithms import CLIENT_ALGORITHMS
-from securestream_providers.digest.client import ServerProof
 from tests.interop.expected_http import HTTP, LIGHTTPD_ALGORITHMS
 from tests.interop.http_ends import NAMES, PASSWORD, USER
 from tests.interop.matrix import Filler

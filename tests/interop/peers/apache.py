@@ -5,25 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from tests.interop.peers.accounts import DOMAIN
 from tests.interop.peers.places import APACHE_PACKAGES
+from tests.interop.peers.web_server import BODY, REALM, WebServer, free_port
+
+__all__ = ["BODY", "MODULES", "NAME", "REALM", "SERVER", "Apache", "missing", "version"]
 
 NAME: Final = "Apache"
 MODULES: Final = Path("/usr/lib/apache2/modules")
 SERVER: Final = "/usr/sbin/apache2"
-REALM: Final = "the realm of this server"
-BODY: Final = b"what only the authenticated read\n"
-PATIENCE: Final = 15.0
 _NEEDED: Final = (
     *("mpm_event", "unixd", "authn_core", "authn_file", "authz_core", "authz_user", "auth_gssapi", "auth_digest"),
     *("headers", "alias", "rewrite", "ssl"),
@@ -158,13 +153,7 @@ def _is_there(module: str) -> bool:
     return (MODULES / f"mod_{module}.so").exists()
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-class Apache:
+class Apache(WebServer):
     """A running server on two clear ports, which clients take for two servers, and one of TLS.
 
     ``/digest/``, ``/gssapi/`` and ``/ntlm/`` demand a user and answer with `BODY`; X-User and X-Authorization say whom
@@ -189,11 +178,11 @@ class Apache:
         krb5_config: Path | None = None,
         certificate: tuple[bytes, bytes] | None = None,
     ) -> None:
-        self.port, self.other_port = _free_port(), _free_port()
-        self.tls_port = _free_port() if certificate else 0
-        self.proxies = {name: _free_port() for name in ("digest", "gssapi")}
-        self._temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        folder = self._folder = Path(self._temporary.name)
+        super().__init__()
+        self.other_port = free_port()
+        self.tls_port = free_port() if certificate else 0
+        self.proxies = {name: free_port() for name in ("digest", "gssapi")}
+        folder = self._folder
         folder.chmod(0o755)  # its worker is another user
         (folder / "files").mkdir()
         (folder / "files" / "index").write_bytes(BODY)
@@ -212,15 +201,7 @@ class Apache:
         if certificate is not None:
             (folder / "certificate").write_bytes(certificate[0])
             (folder / "key").write_bytes(certificate[1])
-        self._environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "KRB5_CONFIG": str(folder / "krb5.conf"),
-            "KRB5RCACHENAME": "none:",
-            "NTLM_USER_FILE": str(folder / "ntlm"),
-            "LM_COMPAT_LEVEL": "5",
-        }
         self._write(with_gssapi=keytab is not None)
-        self._process: subprocess.Popen[bytes] | None = None
 
     def _write(self, *, with_gssapi: bool) -> None:
         names = {
@@ -248,51 +229,14 @@ class Apache:
         )
         (self._folder / "apache.conf").write_text(text, encoding="utf-8")
 
-    @property
-    def errors(self) -> str:
-        """What its log says."""
-        path = self._folder / "errors"
-        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    def _command(self) -> Sequence[str]:
+        return [SERVER, "-D", "FOREGROUND", "-f", str(self._folder / "apache.conf")]
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def _start(self) -> None:
-        self._process = subprocess.Popen(
-            [SERVER, "-D", "FOREGROUND", "-f", str(self._folder / "apache.conf")],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    assert self._process.stderr is not None
-                    said = "" if self._process.poll() is None else self._process.stderr.read().decode()
-                    raise OSError(f"Apache does not start: {said} {self.errors}") from None
-                time.sleep(0.02)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait(PATIENCE)
-            if self._process.stderr is not None:
-                self._process.stderr.close()
-        self._temporary.cleanup()
+    def _environment(self) -> Mapping[str, str]:
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "KRB5_CONFIG": str(self._folder / "krb5.conf"),
+            "KRB5RCACHENAME": "none:",
+            "NTLM_USER_FILE": str(self._folder / "ntlm"),
+            "LM_COMPAT_LEVEL": "5",
+        }
