@@ -375,7 +375,7 @@ class _ResponseStream(httpx.AsyncByteStream):
 
 async def _reply(response: httpcore.Response, client: HttpClient) -> HttpReply:
     body: bytes | None = None
-    if client.needs_body:
+    if client.needs_body and response.status != (407 if client.is_proxy else 401):  # a challenge proves nothing
         body = await response.aread()
         await response.aclose()
     prefix = b"proxy-" if client.is_proxy else b""

@@ -25,13 +25,13 @@ from securestream.http.httpx_auth import SecureAuth
 from securestream.http.httpx_blocking import BlockingSecureTransport
 from securestream.http.httpx_transport import SecureTransport
 from securestream.http.performing import authenticate_blocking
-from securestream.http.schemes import HttpRequest, Origin, ServerScheme
+from securestream.http.schemes import ClientScheme, HttpRequest, Origin, ServerScheme
 from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
 from securestream.http.tokens import TokenScheme
 from securestream.machine import HandshakeMachine
 from securestream.options import Options
 from securestream.provider import Established, Handshake, SecurityContext, TargetName
-from securestream_providers.digest import DigestServer
+from securestream_providers.digest import DigestClient, DigestServer, Qop
 from securestream_providers.ntlm import Ntlm
 from tests.certificates import authority as authority_of_tests
 from tests.core.handshakes import ALICE, SHARED_KEY
@@ -426,11 +426,15 @@ async def test_every_cut_response_fails_closed(how: str) -> None:
                     await client.get(server.origin, timeout=0.2)
 
 
-async def test_a_challenge_of_any_size_is_bounded() -> None:
-    """Before authentication: no more of a 401 is read than its bound."""
-    endless = "HTTP/1.1 401 X\r\nWWW-Authenticate: One\r\nContent-Length: 1000000000\r\n\r\n" + "x" * 3_000_000
-    with scripted(endless) as server:
-        async with _clients(server.origin, "transport") as client:
+@pytest.mark.parametrize("scheme", [_one(), DigestClient(BOB, qops=(Qop.AUTH_INT,))], ids=str)
+async def test_a_challenge_of_any_size_is_bounded(scheme: ClientScheme) -> None:
+    """Before authentication: no more of a 401 is read than its bound, by a scheme that looks at contents, too."""
+    digest_too = 'Digest realm="r", nonce="n", qop="auth-int", algorithm=SHA-256'
+    head = _response(401, ASKS, f"WWW-Authenticate: {digest_too}").replace(
+        "Content-Length: 0", "Content-Length: 1000000000"
+    )
+    with scripted(head + "x" * 3_000_000) as server:
+        async with httpx.AsyncClient(transport=SecureTransport(server.origin, scheme)) as client:
             with pytest.raises(HandshakeError, match="octets"):
                 await client.get(server.origin)
     assert server.credentials == []
