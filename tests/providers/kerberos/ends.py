@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from securestream.channel_bindings import ChannelBindings
 from securestream.credentials import Credential, Keytab
-from securestream.drive import Services, respond_blocking
-from securestream.errors import SecureStreamError
-from securestream.machine import HandshakeMachine, owed_token
+from securestream.drive import Services
+from securestream.machine import HandshakeMachine
 from securestream.options import BindingPolicy, ContextFlags, Options, Protection, Role
-from securestream.provider import Established, FirstUse, TargetName
+from securestream.provider import FirstUse, TargetName
 from securestream.services.replay import MemoryReplay
 from securestream_providers.kerberos import Kerberos, KerberosContext, Tickets
 from securestream_providers.krb5.config import Krb5Config
@@ -35,6 +33,7 @@ from securestream_providers.krb5.numbers import AdType, KeyUsage, TicketFlags
 from securestream_providers.krb5.pac import PacBuffer
 from securestream_providers.krb5.pac_signing import sign_ticket
 from securestream_providers.krb5.tickets import CachedTicket, KeytabEntry, TicketCache
+from tests.providers.meeting import Alter, Met
 
 REALM = "CORP.EXAMPLE"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -179,25 +178,13 @@ def new_services() -> Services:
     return services
 
 
-Alter = Callable[[int, bytes], bytes]
-
-
-@dataclass
-class Meeting:
-    """How a handshake of two ends went."""
-
-    initiator: Established | None = None
-    acceptor: Established | None = None
-    errors: dict[Role, SecureStreamError] = field(default_factory=dict[Role, SecureStreamError])
-    tokens: list[bytes] = field(default_factory=list[bytes])
+class Meeting(Met):
+    """How a Kerberos handshake of two ends went."""
 
     @property
     def contexts(self) -> tuple[KerberosContext, KerberosContext]:
         """The initiator's and the acceptor's, after success."""
-        assert not self.errors, self.errors
-        assert self.initiator is not None
-        assert self.acceptor is not None
-        one, two = self.initiator.result, self.acceptor.result
+        one, two = (end.result for end in self.established)
         assert isinstance(one, KerberosContext)
         assert isinstance(two, KerberosContext)
         return one, two
@@ -217,32 +204,12 @@ def meet(
 ) -> Meeting:
     """Let two ends authenticate in memory."""
     found = Meeting()
-    services = services or new_services()
     mine, theirs = mine or options(1), theirs or options(2)
     machines = {
         Role.INITIATOR: HandshakeMachine((client or package()).initiate(initiating, target, mine), mine.limits),
         Role.ACCEPTOR: HandshakeMachine((server or package()).accept(accepting, theirs), theirs.limits),
     }
-    speaking, token = Role.INITIATOR, None
-    for leg in itertools.count():
-        try:
-            step = respond_blocking(machines[speaking], token, services)
-            answer = step.token
-            if step.established is not None:
-                if speaking is Role.INITIATOR:
-                    found.initiator = step.established
-                else:
-                    found.acceptor = step.established
-        except SecureStreamError as error:
-            found.errors[speaking] = error
-            answer = owed_token(error)
-        if answer is None or speaking.other in found.errors:
-            return found
-        if speaking is Role.ACCEPTOR and found.initiator is not None:
-            return found
-        found.tokens.append(answer)
-        token = alter(leg, answer)
-        speaking = speaking.other
+    found.run(machines, Role.INITIATOR, services or new_services(), alter)
     return found
 
 

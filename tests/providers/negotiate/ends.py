@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from securestream.credentials import Anonymous, Credential
-from securestream.drive import Services, respond_blocking
-from securestream.errors import SecureStreamError
-from securestream.machine import HandshakeMachine, owed_token
+from securestream.drive import Services
+from securestream.machine import HandshakeMachine
 from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Options, Protection, Role
-from securestream.provider import Established, SecurityContext, SecurityPackage, TargetName
+from securestream.provider import SecurityContext, SecurityPackage, TargetName
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.negotiate.messages import (
     MechTypeList,
@@ -26,13 +24,11 @@ from securestream_providers.negotiate.messages import (
     is_response,
     unframe,
 )
+from tests.providers.meeting import Alter, Met
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TARGET = TargetName("host/files.corp.example")
 NOBODY = Anonymous()
-
-Alter = Callable[[int, bytes], bytes]
-"""What somebody in between makes of the token of that number, from 0."""
 
 
 def options(
@@ -45,22 +41,8 @@ def options(
     return Options(clock=lambda: NOW, random=random.Random(seed).randbytes, protection=protection, flags=flags)
 
 
-@dataclass
-class Meeting:
-    """How a handshake of two ends went."""
-
-    initiator: Established | None = None
-    acceptor: Established | None = None
-    errors: dict[Role, SecureStreamError] = field(default_factory=dict[Role, SecureStreamError])
-    tokens: list[bytes] = field(default_factory=list[bytes])
-
-    @property
-    def established(self) -> tuple[Established, Established]:
-        """Both outcomes, after success."""
-        assert not self.errors, self.errors
-        assert self.initiator is not None
-        assert self.acceptor is not None
-        return self.initiator, self.acceptor
+class Meeting(Met):
+    """How a negotiation of two ends went."""
 
     @property
     def contexts(self) -> tuple[SecurityContext, SecurityContext]:
@@ -160,33 +142,13 @@ def meet(
 ) -> Meeting:
     """Let two ends negotiate in memory."""
     found = Meeting()
-    services = services or Services()
     mine, theirs = mine or options(1), theirs or options(2)
     machines = {
         Role.INITIATOR: HandshakeMachine(client.initiate(initiating, TARGET, mine), mine.limits),
         Role.ACCEPTOR: HandshakeMachine(server.accept(accepting, theirs), theirs.limits),
     }
     first = isinstance(server, Negotiate) and server.server_first
-    speaking, token = Role.ACCEPTOR if first else Role.INITIATOR, None
-    for number in itertools.count():
-        try:
-            step = respond_blocking(machines[speaking], token, services)
-            answer = step.token
-            if step.established is not None:
-                if speaking is Role.INITIATOR:
-                    found.initiator = step.established
-                else:
-                    found.acceptor = step.established
-        except SecureStreamError as error:
-            found.errors[speaking] = error
-            answer = owed_token(error)
-        if answer is None or speaking.other in found.errors:
-            return found
-        if (found.initiator if speaking is Role.ACCEPTOR else found.acceptor) is not None:
-            return found
-        found.tokens.append(answer)
-        token = alter(number, answer)
-        speaking = speaking.other
+    found.run(machines, Role.ACCEPTOR if first else Role.INITIATOR, services or Services(), alter)
     return found
 
 
