@@ -42,14 +42,20 @@ _PROXIED: Final = frozenset((b"via", b"forwarded", b"x-forwarded-for"))
 
 
 def connection_of(scope: Scope) -> HttpConnection | None:
-    """The connection of a request, where the server gives it and it is HTTP/1.1; `None` elsewhere, and for what a proxy
-    passed on, which may send requests of several clients through one connection.
+    """The connection of a request, where the server gives it and it is HTTP/1.1; `None` elsewhere, for a client whose
+    address and port are others than those that the connection had, and for what a proxy passed on, which may send
+    requests of several clients through one connection.
     """
     if scope.get("http_version") != "1.1" or any(name.lower() in _PROXIED for name, _ in scope["headers"]):
         return None
     state = cast("dict[str, Any]", scope.get("state") or {})
     found = state.get(CONNECTION)
-    return found if isinstance(found, HttpConnection) else None
+    if not isinstance(found, HttpConnection):
+        return None
+    client = tuple(scope.get("client") or ())
+    if found.client is None:
+        found.client = client
+    return found if found.client == client else None
 
 
 class AuthenticationMiddleware:

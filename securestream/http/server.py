@@ -117,6 +117,8 @@ class HttpConnection:
         """Whether a request is being authenticated right now."""
         self.server: HttpServer | None = None
         """Whose `pending` and `admitted` are."""
+        self.client: object = None
+        """The client's end, as an adapter tells it; whoever comes from another one is not on this connection."""
 
     def __repr__(self) -> str:
         return f"<HttpConnection {'-' if self.admitted is None else self.admitted.peer}>"

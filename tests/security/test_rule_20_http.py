@@ -325,6 +325,17 @@ def test_what_a_proxy_passes_on_does_not_ride_on_a_connection_that_somebody_auth
     assert connection_of(scope) is None
 
 
+def test_what_stands_for_one_connection_stands_for_no_other() -> None:
+    """A server that keeps it where all its connections are, in the state of its lifespan for example."""
+    state = {CONNECTION: HttpConnection()}
+    clients = [("192.0.2.1", 4711), ("192.0.2.1", 4712), ("192.0.2.2", 4711), None]
+    scopes: list[Scope] = [
+        {"type": "http", "http_version": "1.1", "headers": [], "state": dict(state), "client": client}
+        for client in clients
+    ]
+    assert [connection_of(scope) is not None for scope in (*scopes, scopes[0])] == [True, False, False, False, True]
+
+
 class _Tls:
     """What httpx shows of a connection: the server's certificate."""
 
