@@ -26,6 +26,7 @@ from securestream.services.accounts_memory import MemoryAccounts
 from securestream.services.accounts_sqlite import SqliteAccounts
 from securestream_providers.digest import Algorithm, DigestClient, DigestServer, NonceCount, Qop
 from securestream_providers.digest.performers import SqliteCounts
+from tests.core.test_fork import in_child, needs_fork
 from tests.providers.digest.ends import (
     PASSWORD,
     REALM,
@@ -221,6 +222,31 @@ def test_of_many_repetitions_at_once_one_is_accepted(world: World, tmp_path: Pat
 
         with ThreadPoolExecutor(8) as threads:
             assert sum(threads.map(repeat, range(100))) == 1
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_child_takes_no_nonces_of_its_parent(world: World) -> None:
+    """It remembers counts of its own, so what its parent or a sibling accepted would be accepted again."""
+    server, keyed = make_server(key=None), make_server()
+
+    def is_refused(server: DigestServer, client: HandMade) -> bool:
+        try:
+            accept(world, server, client)
+        except InvalidToken as refused:
+            return "not one of this server" in str(refused)
+        return False
+
+    def in_a_worker() -> bool:
+        own = HandMade(nonce_of(world, server))
+        in_its_child = in_child(lambda: is_refused(server, own))
+        return is_refused(server, client) and in_its_child and accept(world, server, own) == "alice"
+
+    client = HandMade(nonce_of(world, server))
+    assert in_child(in_a_worker)
+    assert accept(world, server, client) == "alice"
+    given = HandMade(nonce_of(world, keyed))  # whoever gives a key shares the memory of counts, too
+    assert in_child(lambda: accept(world, keyed, given) == "alice")
 
 
 def test_a_nonce_is_not_prolonged_by_use(world: World) -> None:

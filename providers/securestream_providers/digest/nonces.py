@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from securestream.errors import UsageError
+from securestream.fork import discard_in_child
 from securestream.options import Options
 from securestream.redaction import Secret
 
@@ -57,6 +58,8 @@ class Judged(NamedTuple):
 class NonceKey:
     """The key of a server's nonces; one that nobody gave is made when it is first used, where randomness is.
 
+    A forked child makes another one: it remembers nonce counts of its own, so its parent's nonces would count again.
+
     Args:
         key: 32 octets; `None` makes one.
 
@@ -69,9 +72,14 @@ class NonceKey:
             _check_key(key)
         self._keys: list[Secret[bytes]] = [] if key is None else [key]
 
+    def discard(self) -> None:
+        """Forget a key that was made here."""
+        self._keys.clear()
+
     def get(self, options: Options) -> Secret[bytes]:
         """The key."""
         if not self._keys:
+            discard_in_child(self)
             self._keys.append(Secret(options.random(KEY_SIZE)))  # of two that come at once, the first is used
         return self._keys[0]
 
