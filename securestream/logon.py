@@ -158,7 +158,7 @@ def verify_locally(logon: VerifierLogon[T]) -> LogonResult[T]:
     verifier, own = _verifier(store, account, key, user)
     proof = logon.prove(verifier)
     del verifier
-    if account is None or not own or proof is None or throttled or _closed(account, logon.now):
+    if account is None or not own or proof is None or throttled or account.is_closed(logon.now):
         store.failed(logon.user, account, logon.source, logon.now, wrong=own and proof is None)
         raise LogonDenied(REFUSED)
     if not store.succeeded(logon.user, account, logon.source, logon.now):
@@ -171,11 +171,6 @@ def _verifier(store: VerifierStore, account: Account | None, key: VerifierKey, u
     kept = store.verifier(account, key)
     decoy = decoy_verifier(store.decoy.reveal(), key, name_key(user))
     return (decoy, False) if kept is None else (kept.reveal(), True)
-
-
-def _closed(account: Account, now: datetime) -> bool:
-    locked = account.locked_until is not None and account.locked_until > now
-    return account.disabled or locked
 
 
 def _octets(hexadecimal: str) -> bytes:

@@ -41,6 +41,10 @@ class Account(Redacted):
     lm_hash: Secret[bytes] | None = None
     sid: str | None = None
 
+    def is_closed(self, now: datetime) -> bool:
+        """Whether nobody logs on to it at `now`: it is disabled or locked."""
+        return self.disabled or (self.locked_until is not None and self.locked_until > now)
+
 
 @dataclass(frozen=True)
 class Listing:

@@ -17,7 +17,6 @@ from securestream.errors import LogonDenied, NoCredentials
 from securestream.principal import NameType, Principal
 from securestream.provider import Effect
 from securestream.redaction import Redacted, Secret
-from securestream.services.accounts import Account
 from securestream_providers.ntlm.crypto import desl, ess_challenge, keyed_md5, md4, ntowf_v2, proof_v2
 
 REFUSED: Final = (
@@ -134,7 +133,7 @@ def verify_locally(logon: NtlmLogon) -> LogonResult:
     hash_ = (decoy if account is None else account.nt_hash).reveal()
     lm = account.lm_hash if account is not None else None
     proof = _prove(logon, hash_, None if lm is None else lm.reveal(), decoy.reveal())
-    if account is None or proof is None or throttled or _closed(account, logon.now):
+    if account is None or proof is None or throttled or account.is_closed(logon.now):
         store.failed(logon.user, account, logon.source, logon.now, wrong=proof is None)
         raise LogonDenied(REFUSED)
     if not store.succeeded(logon.user, account, logon.source, logon.now):
@@ -143,11 +142,6 @@ def verify_locally(logon: NtlmLogon) -> LogonResult:
     return LogonResult(
         Secret(proof.session_base_key), principal, proof.kind, None if lm is None else Secret(lm.reveal()[:8])
     )
-
-
-def _closed(account: Account, now: datetime) -> bool:
-    locked = account.locked_until is not None and account.locked_until > now
-    return account.disabled or locked
 
 
 def _prove(logon: NtlmLogon, hash_: bytes, lm: bytes | None, decoy: bytes) -> _Proof | None:
