@@ -32,6 +32,11 @@ def split_name(name: str) -> tuple[str, str]:
     return (user, domain) if separator else (name, "")
 
 
+def join_name(user: str, domain: str) -> str:
+    r"""``DOMAIN\user``, or ``user`` where the domain is empty: what `split_name` takes apart."""
+    return f"{domain}\\{user}" if domain else user
+
+
 @dataclass(frozen=True, repr=False, init=False)
 class Password(Credential):
     r"""A name and its password.

@@ -25,7 +25,7 @@ from securestream.cli.setup import (
     served_credential,
 )
 from securestream.cli.splice import CHUNK, leaves, splice
-from securestream.credentials import Credential, Password
+from securestream.credentials import Credential, Password, join_name
 from securestream.drive import Services
 from securestream.errors import NotAuthorized, UsageError
 from securestream.machine import told_to_peer
@@ -268,8 +268,7 @@ def delegated_name(credential: Credential) -> str:
     """Whose credential a client delegated, and of which kind; nothing of what it proves by."""
     kind = type(credential).__name__
     if isinstance(credential, Password):
-        name = f"{credential.domain}\\{credential.user}" if credential.domain else credential.user
-        return f"{kind} of {name}"
+        return f"{kind} of {join_name(credential.user, credential.domain)}"
     return kind
 
 

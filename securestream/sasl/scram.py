@@ -13,7 +13,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from securestream.credentials import Accounts, Credential, Password, find_form
+from securestream.credentials import Accounts, Credential, Password, find_form, join_name
 from securestream.errors import (
     BadBindings,
     Downgrade,
@@ -192,7 +192,7 @@ def _initiate(mechanism: ScramSha256, credential: Credential | None, options: Op
 
 def _prepared_user(password: Password) -> str:
     """The name as sent: prepared (RFC 5802 5.1), with its domain as Windows writes it."""
-    name = f"{password.domain}\\{password.user}" if password.domain else password.user
+    name = join_name(password.user, password.domain)
     try:
         prepared = saslprep(name)
     except MalformedMessage as error:

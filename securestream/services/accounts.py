@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from securestream.credentials import split_name
+from securestream.credentials import join_name, split_name
 from securestream.errors import ServiceFailed, UsageError
 from securestream.redaction import Redacted, Secret
 
@@ -65,7 +65,7 @@ class Listing:
     sid: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.domain}\\{self.name}" if self.domain else self.name
+        return join_name(self.name, self.domain)
 
 
 class AccountStore(Protocol):

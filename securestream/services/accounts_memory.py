@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from securestream.ambient import system_clock
+from securestream.credentials import join_name
 from securestream.errors import MalformedMessage, UsageError
 from securestream.options import Clock
 from securestream.redaction import Secret
@@ -236,7 +237,7 @@ class MemoryAccounts:
 
 
 def _full_name(account: Account) -> str:
-    return f"{account.domain}\\{account.name}" if account.domain else account.name
+    return join_name(account.name, account.domain)
 
 
 def _key_of(account: Account) -> _Key:

@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from securestream.credentials import join_name
 from securestream.errors import UsageError
 from securestream.redaction import Secret
 from securestream.services._master_key import MasterKey
@@ -238,7 +239,7 @@ class SqliteAccounts:
         if password is None:
             return
         realms = tuple(dict.fromkeys((*realms, *(realm for realm, kind in kept if kind in DIGESTS))))
-        full_name = f"{domain}\\{user}" if domain else user
+        full_name = join_name(user, domain)
         salt = salt_of(self._decoy.reveal(), name_key(user))
         for key, verifier in verifiers_of(full_name, password.reveal(), realms, salt):
             hashed = user_hash(key.kind, full_name, key.realm) if key.kind in DIGESTS else None

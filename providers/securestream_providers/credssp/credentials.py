@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from securestream.credentials import Credential, Password, find_form
+from securestream.credentials import Credential, Password, find_form, join_name
 from securestream.errors import MalformedMessage, Unsupported, UsageError
 from securestream.redaction import Redacted, Secret
 from securestream_providers.credssp.messages import (
@@ -120,9 +120,8 @@ def _password(creds: TSPasswordCreds) -> Password | None:
         return None
     if not user or "\\" in domain:
         raise MalformedMessage("the delegated password has no name, or one that cannot be")
-    name = f"{domain}\\{user}" if domain else user
     try:
-        return Password(name, _text(creds.password))
+        return Password(join_name(user, domain), _text(creds.password))
     except UsageError as error:
         raise MalformedMessage("the delegated password has no name, or one that cannot be") from error
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
-from securestream.credentials import Credential, Password, find_form
+from securestream.credentials import Credential, Password, find_form, join_name
 from securestream.errors import InvalidToken, MalformedMessage, PeerRefused, QualityNotMet, UsageError
 from securestream.http.fields import Challenge
 from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest, ServerProof
@@ -165,8 +165,7 @@ class DigestClient:
         challenge, algorithm = space.challenge, space.algorithm
         cnonce = space.cnonce if algorithm.session else _random_text(options)
         session = Session(algorithm, challenge.nonce, cnonce, space.qop, next(space.counts))
-        user = self._password.user
-        name = f"{self._password.domain}\\{user}" if self._password.domain else user
+        name = join_name(self._password.user, self._password.domain)
         octets, realm = _octets(name), challenge.realm.encode("latin-1")
         verifier = algorithm.verifier(octets, realm, _octets(self._password.password.reveal()))
         ha1 = Secret(session.ha1(verifier))

@@ -6,7 +6,7 @@ import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from securestream.credentials import Credential, Password, find_form
+from securestream.credentials import Credential, Password, find_form, join_name
 from securestream.errors import (
     InvalidToken,
     LogonDenied,
@@ -115,10 +115,10 @@ class _Client:
         self._challenge = challenge
         protection = self._protection(challenge)
         realm = self._realm(challenge)
-        domain, user = self._password.domain, self._password.user
         return self._sealed(
             SaslResponse(
-                user=f"{domain}\\{user}" if domain else user,  # what HTTP Digest sends, and stores have verifiers of
+                # what HTTP Digest sends, and stores have verifiers of
+                user=join_name(self._password.user, self._password.domain),
                 realm=realm,
                 nonce=challenge.nonce,
                 cnonce=base64.b64encode(self._options.random(_NONCE)).decode("ascii"),
