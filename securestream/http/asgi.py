@@ -37,8 +37,8 @@ CONNECTION: Final = "securestream.connection"
 BODY_LIMIT: Final = 1 << 20
 """Octets of a body that are read where a scheme looks at it."""
 
-
 _PROXIED: Final = frozenset((b"via", b"forwarded", b"x-forwarded-for"))
+"""Fields by which a proxy tells that it passed the request on."""
 
 
 def connection_of(scope: Scope) -> HttpConnection | None:

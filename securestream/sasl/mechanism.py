@@ -48,7 +48,6 @@ LONGEST_AUTHZID: Final = 1024
 Authorize: TypeAlias = Callable[[Principal, str], bool]
 """Whether who was authenticated may act as an authorisation identity (RFC 4422 3.4.1) that is not empty. Pure."""
 
-
 _COMPLETE: Final = (NameType.UPN, NameType.EMAIL, NameType.DNS)
 
 
