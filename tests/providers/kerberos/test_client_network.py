@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import socket
 import ssl
 import sys
@@ -50,9 +51,24 @@ def at(port: int, transport: str = "any") -> KdcAddress:
     return KdcAddress("127.0.0.1", port, transport)
 
 
+def both_free() -> int:
+    """A port that is free for datagrams and streams, below those that systems give away by themselves."""
+    for _ in range(100):
+        port = random.randrange(20000, 32000)
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            try:
+                stream.bind(("127.0.0.1", port))
+                datagrams.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no port is free for UDP and TCP")
+
+
 @asynccontextmanager
 async def udp_server(answer: Callable[[bytes], list[bytes]], port: int = 0) -> AsyncGenerator[int]:
-    """Answers datagrams."""
+    """Answers datagrams, by default at a port that a TCP server can have, too."""
+    port = port or both_free()
     async with await anyio.create_udp_socket(local_host="127.0.0.1", local_port=port) as udp:
 
         async def serve() -> None:
