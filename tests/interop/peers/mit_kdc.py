@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import time
@@ -22,11 +23,12 @@ PATIENCE: Final = 15.0
 
 
 def _free_port() -> int:
-    """A port of 127.0.0.1 that is free for UDP and TCP alike."""
+    """A port of 127.0.0.1 that is free for UDP and TCP alike, below those that systems give away by themselves."""
     for _ in range(100):
-        with socket.create_server(("127.0.0.1", 0)) as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-            port: int = stream.getsockname()[1]
+        port = random.randrange(20000, 32000)
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
             try:
+                stream.bind(("127.0.0.1", port))
                 datagrams.bind(("127.0.0.1", port))
             except OSError:
                 continue
