@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import os
+import random
 import re
 import shutil
 import socket
@@ -162,11 +164,12 @@ def _version(tool: str) -> str:
 
 
 def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that is free, below those that systems give away by themselves."""
+    for _ in range(100):
+        port = random.randrange(20000, 32000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
 
 
 def _files(folder: Path, setup: Setup, who: str) -> tuple[Path | None, Path | None, Path | None]:
