@@ -177,7 +177,7 @@ async def closed_on_failure(transport: ByteStream) -> AsyncGenerator[None]:
     try:
         with anyio.fail_after(SECONDS):
             yield
-    except BaseException:
+    except BaseException:  # whatever it is, cancellation too, no half-made connection stays open
         await anyio.aclose_forcefully(transport)
         raise
 
