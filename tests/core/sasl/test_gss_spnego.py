@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -86,13 +87,21 @@ def test_what_nobody_seals_is_refused_by_the_client_before_its_last_token() -> N
 
 
 def test_the_mechanism_itself_refuses_and_drops_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only of the contexts that are made here: those of abandoned handshakes are discarded whenever they are collected.
+    made: list[NtlmContext] = []
     discarded: list[NtlmContext] = []
-    genuine = NtlmContext.discard
+    initialize, genuine = NtlmContext.__init__, NtlmContext.discard
 
-    def discard(context: NtlmContext) -> None:
-        discarded.append(context)
-        genuine(context)
+    def noted(self: NtlmContext, *args: Any, **keywords: Any) -> None:
+        initialize(self, *args, **keywords)
+        made.append(self)
 
+    def discard(self: NtlmContext) -> None:
+        if any(self is context for context in made):
+            discarded.append(self)
+        genuine(self)
+
+    monkeypatch.setattr(NtlmContext, "__init__", noted)
     monkeypatch.setattr(NtlmContext, "discard", discard)
     client, server = initiator(NTLM, ALICE, options(SIGN, 1)), acceptor(NTLM, accounts(), options(SEAL, 2))
     first = stepped(client)
@@ -104,7 +113,8 @@ def test_the_mechanism_itself_refuses_and_drops_the_context(monkeypatch: pytest.
     assert not discarded
     with pytest.raises(QualityNotMet, match="NTLM inside GSS-SPNEGO gives no CONFIDENTIALITY"):
         respond_blocking(server, last)
-    assert [context.role for context in discarded] == [Role.ACCEPTOR]
+    assert [context.role for context in made] == [Role.INITIATOR, Role.ACCEPTOR]
+    assert discarded == made[1:]
 
 
 def test_only_negotiate_goes_into_it() -> None:
