@@ -63,7 +63,7 @@ _APACHE = (
     *(f"{mechanism}, wrong password" for mechanism in ("Negotiate, NTLM", "NTLM", "Digest MD5")),
     "Negotiate, service unknown to the server",
     "Negotiate, proof removed",
-    *(f"{scheme} to a proxy" for scheme in ("Digest", "Negotiate, Kerberos")),
+    *(f"{scheme} to a proxy" for scheme in ("Digest", "Negotiate, Kerberos", "Negotiate, NTLM", "NTLM")),
     "Negotiate, preemptive",
     "Digest MD5",
     "Digest MD5, not named",

@@ -96,9 +96,10 @@ def server(
         yield Server(apache, kdc, version)
 
 
-def negotiate_ntlm(password: str = PASSWORD) -> TokenScheme:
+def negotiate_ntlm(password: str = PASSWORD, proof: ServerProof = "required") -> TokenScheme:
     """Negotiate with NTLM inside."""
-    return TokenScheme("Negotiate", Negotiate(Ntlm(), ntlm="always"), Password(f"{DOMAIN}\\{USER}", password))
+    package = Negotiate(Ntlm(), ntlm="always")
+    return TokenScheme("Negotiate", package, Password(f"{DOMAIN}\\{USER}", password), server_proof=proof)
 
 
 def ntlm(password: str = PASSWORD) -> TokenScheme:
@@ -205,7 +206,10 @@ def test_ntlm_with_a_wrong_password(
 PROXIES: dict[str, tuple[str, Callable[[Server, str, ServerProof], ClientScheme]]] = {
     "Digest": ("digest", lambda _, password, proof: digest(password, proof)),
     "Negotiate, Kerberos": ("gssapi", lambda server, password, proof: server.kerberos(password, proof)),
+    "Negotiate, NTLM": ("ntlm", lambda _, password, proof: negotiate_ntlm(password, proof)),
+    "NTLM": ("ntlm", lambda _, password, __: ntlm(password)),
 }
+PROVING = [option for option in PROXIES if option != "NTLM"]  # which has no word of the server's at the end
 
 
 @pytest.mark.parametrize("option", PROXIES)
@@ -223,7 +227,7 @@ def test_as_a_proxy(server: Server, option: str, matrix: Filler) -> None:
     matrix.fill(HTTP, "Apache", server.version, "server", f"{option} to a proxy", "through it, to the server")
 
 
-@pytest.mark.parametrize("option", PROXIES)
+@pytest.mark.parametrize("option", PROVING)
 def test_a_proxy_that_proves_nothing_is_not_believed(server: Server, option: str) -> None:
     """Its answer to CONNECT has no fields."""
     name, make = PROXIES[option]
@@ -236,10 +240,13 @@ def test_a_proxy_that_proves_nothing_is_not_believed(server: Server, option: str
         client.get(server.origin() + "/gssapi/x")
 
 
-def test_as_a_proxy_with_a_wrong_password(server: Server) -> None:
-    proxy = f"http://localhost:{server.apache.proxies['digest']}"
+@pytest.mark.parametrize("option", [option for option in PROXIES if option != "Negotiate, Kerberos"])
+def test_as_a_proxy_with_a_wrong_password(server: Server, option: str) -> None:
+    name, make = PROXIES[option]
+    proxy = f"http://localhost:{server.apache.proxies[name]}"
+    scheme = make(server, "wrong", "when sent")
     with (
-        server.client(server.kerberos(), proxy=proxy, proxy_schemes=[digest("wrong")]) as client,
+        server.client(server.kerberos(), proxy=proxy, proxy_schemes=[scheme]) as client,
         pytest.raises(httpx.ProxyError, match="407"),
     ):
         client.get(server.origin() + "/gssapi/x")

@@ -126,6 +126,11 @@ _PROXY_GSSAPI: Final = """\
         GssapiCredStore keytab:{folder}/keytab
         GssapiAllowedMech krb5
 """
+_PROXY_NTLM: Final = """\
+        AuthType GSSAPI
+        GssapiAllowedMech ntlmssp
+        GssapiConnectionBound On
+"""
 _TLS: Final = """\
 Listen 127.0.0.1:{port}
 <VirtualHost 127.0.0.1:{port}>
@@ -160,8 +165,9 @@ class Apache(WebServer):
     they saw, and what was sent. Names with a suffix: ``-short`` (nonces are good for a second), ``-forged`` and
     ``-stripped`` (the server's proof), ``-away`` (once authenticated, redirected to the other port). ``/away-digest``
     and ``/away-gssapi`` redirect there at once, ``/away-tls`` to the port of TLS, ``/back`` to this one.
-    `proxies` are ports of proxies that want a user for CONNECT to this server's ports; not by NTLM, which ends its
-    process there (mod_auth_gssapi 1.6.4).
+    `proxies` are ports of proxies that want a user for CONNECT to this server's ports. NTLM stands without a
+    GssapiCredStore, here and under ``/ntlm/``: of one that names a keytab alone, gss-ntlmssp 1.2.0 makes a credential
+    that is "not a server credential type", and within Negotiate it ends Apache's process, with curl as with us.
 
     Args:
         users: names and passwords for Digest, which this server does with MD5 alone, and for NTLM.
@@ -181,7 +187,7 @@ class Apache(WebServer):
         super().__init__()
         self.other_port = free_port()
         self.tls_port = free_port() if certificate else 0
-        self.proxies = {name: free_port() for name in ("digest", "gssapi")}
+        self.proxies = {name: free_port() for name in ("digest", "gssapi", "ntlm")}
         folder = self._folder
         folder.chmod(0o755)  # its worker is another user
         (folder / "files").mkdir()
@@ -223,7 +229,7 @@ class Apache(WebServer):
         )
         ways = {"digest": _PROXY_DIGEST.format(**names)}
         if with_gssapi:
-            ways["gssapi"] = _PROXY_GSSAPI.format(**names)
+            ways |= {"gssapi": _PROXY_GSSAPI.format(**names), "ntlm": _PROXY_NTLM}
         text += "".join(
             _PROXY.format(**names, proxy_port=self.proxies[name], how=how.strip()) for name, how in ways.items()
         )
