@@ -55,6 +55,11 @@ if TYPE_CHECKING:
     from securestream.errors import Truncated as Truncated
     from securestream.errors import Unsupported as Unsupported
     from securestream.errors import UsageError as UsageError
+    from securestream.extensions import Composed as Composed
+    from securestream.extensions import ContextImporter as ContextImporter
+    from securestream.extensions import Negotiating as Negotiating
+    from securestream.extensions import TokenDescriber as TokenDescriber
+    from securestream.extensions import TokenInspector as TokenInspector
     from securestream.machine import HandshakeMachine as HandshakeMachine
     from securestream.machine import Step as Step
     from securestream.negotiation import Consideration as Consideration
@@ -70,16 +75,11 @@ if TYPE_CHECKING:
     from securestream.principal import NameType as NameType
     from securestream.principal import Principal as Principal
     from securestream.provider import Capability as Capability
-    from securestream.provider import Composed as Composed
-    from securestream.provider import ContextImporter as ContextImporter
     from securestream.provider import Established as Established
-    from securestream.provider import Negotiating as Negotiating
     from securestream.provider import PackageInfo as PackageInfo
     from securestream.provider import SecurityContext as SecurityContext
     from securestream.provider import SecurityPackage as SecurityPackage
     from securestream.provider import TargetName as TargetName
-    from securestream.provider import TokenDescriber as TokenDescriber
-    from securestream.provider import TokenInspector as TokenInspector
     from securestream.registry import Registry as Registry
     from securestream.streams._wrap import SecureStream as SecureStream
     from securestream.streams.attributes import SecurityAttribute as SecurityAttribute
@@ -106,14 +106,12 @@ _NAMES = {
         "PeerRefused QualityNotMet Replay SecureStreamError ServiceFailed TargetUnknown TimeSkew Truncated Unsupported "
         "UsageError"
     ),
+    "extensions": "Composed ContextImporter Negotiating TokenDescriber TokenInspector",
     "machine": "HandshakeMachine Step",
     "negotiation": "Consideration Negotiation Verdict",
     "options": "BindingPolicy ContextFlags ImpersonationLevel Limits Options Protection Role",
     "principal": "NameType Principal",
-    "provider": (
-        "Capability Composed ContextImporter Established Negotiating PackageInfo SecurityContext SecurityPackage "
-        "TargetName TokenDescriber TokenInspector"
-    ),
+    "provider": "Capability Established PackageInfo SecurityContext SecurityPackage TargetName",
     "registry": "Registry",
     "streams._wrap": "SecureStream",
     "streams.attributes": "SecurityAttribute",

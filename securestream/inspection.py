@@ -1,6 +1,6 @@
 """What a token says, as a tree of values for people and programs: packages fill it, ``securestream inspect`` shows it.
 
-A package that can read its tokens offers `securestream.provider.TokenInspector`. It shows what could be read of any
+A package that can read its tokens offers `securestream.extensions.TokenInspector`. It shows what could be read of any
 octets, says where that ends, and raises nothing for them; what is not its own it leaves to others by returning `None`.
 """
 
@@ -18,7 +18,7 @@ from securestream.redaction import Redacted, Secret
 from securestream.wire import der
 
 if TYPE_CHECKING:
-    from securestream.provider import TokenInspector
+    from securestream.extensions import TokenInspector
 
 Value: TypeAlias = str | int | bytes | datetime | None
 """What a node holds: a text, a number, a truth, octets, a moment (aware), or nothing."""

@@ -12,21 +12,11 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, Flag
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Generic,
-    NamedTuple,
-    Protocol,
-    TypeAlias,
-    TypeVar,
-    runtime_checkable,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from securestream.credentials import Credential
 from securestream.errors import ContextExpired, Unsupported
@@ -38,7 +28,6 @@ from securestream.redaction import Redacted
 from securestream.wire.cursor import Buffer as Buffer
 
 if TYPE_CHECKING:
-    from securestream.inspection import Inspection, Node
     from securestream.records.base import RecordConnection
 
 R = TypeVar("R")
@@ -324,7 +313,7 @@ class SecurityContext(ABC):
         self.verify(octets, mic)
 
     def export(self) -> bytes:
-        """Give the state away and end this context; `ContextImporter.import_context` revives it elsewhere.
+        """Give the state away and end this context; `securestream.extensions.ContextImporter` revives it elsewhere.
 
         Raises:
             Unsupported: the mechanism cannot.
@@ -449,6 +438,12 @@ class TargetName(str):
         parts = self.split("/")
         return parts[1] if len(parts) > 1 else parts[0]
 
+    def is_among(self, served: Iterable[str]) -> bool:
+        """Whether it is one of `served`: whole names, hosts, or service classes, without regard to case."""
+        name, host = self.casefold(), self.host.casefold()
+        service = name.partition("/")[0] if "/" in name else ""
+        return any(own and own in (name, host, service) for own in map(str.casefold, served))
+
 
 class SecurityPackage(Protocol):
     """A security package: makes handshakes for either role. Its instances hold only what configures the mechanism."""
@@ -474,76 +469,4 @@ class SecurityPackage(Protocol):
 
     def accept(self, credential: Credential | None, options: Options) -> Handshake:
         """The acceptor's handshake. Nothing happens before it is driven."""
-        ...
-
-
-@runtime_checkable
-class ContextImporter(Protocol):
-    """What a package offers beside `SecurityPackage` when its contexts can be exported."""
-
-    def import_context(self, exported: bytes) -> SecurityContext:
-        """Revive what `SecurityContext.export` gave.
-
-        Raises:
-            UsageError: the octets are no exported context of this package and version.
-        """
-        ...
-
-
-@runtime_checkable
-class TokenDescriber(Protocol):
-    """What a package offers beside `SecurityPackage` when it can tell what its tokens say."""
-
-    def describe_token(self, token: bytes) -> str:
-        """One readable line on a token, malformed ones included; it shows no secret and raises nothing."""
-        ...
-
-
-@runtime_checkable
-class TokenInspector(Protocol):
-    """What a package offers beside `SecurityPackage` when it can show all that its tokens say."""
-
-    def inspect_token(self, token: bytes, inspection: Inspection) -> Node | None:
-        """The tree of a token, malformed ones included, or `None` where it is no token of this package.
-
-        Args:
-            token: the octets; a token of its handshake, or one that protects a message.
-            inspection: the keys to try, and who reads the tokens inside of this one.
-
-        Raises:
-            UsageError: the keytab or a key of `inspection` cannot be used; nothing else.
-        """
-        ...
-
-
-@runtime_checkable
-class Negotiating(Protocol):
-    """What a package offers beside `SecurityPackage` when it negotiates which of several packages does the work."""
-
-    @property
-    def mechanisms(self) -> tuple[SecurityPackage, ...]:
-        """The packages it negotiates, the preferred one first."""
-        ...
-
-    def with_mechanisms(self, *mechanisms: SecurityPackage) -> SecurityPackage:
-        """The same package over others, configured as this one is."""
-        ...
-
-
-@runtime_checkable
-class Composed(Protocol):
-    """What a package offers beside `SecurityPackage` when others work inside it, each an argument of its class."""
-
-    @property
-    def parts(self) -> Mapping[str, SecurityPackage]:
-        """The packages inside, by the names of the arguments that they are."""
-        ...
-
-
-@runtime_checkable
-class ListenerScoped(Protocol):
-    """What a package offers beside `SecurityPackage` when its acceptors keep state that no two listeners may share."""
-
-    def for_listener(self) -> SecurityPackage:
-        """The same package for one listener: TLS sessions of one are never resumed at another."""
         ...

@@ -138,6 +138,11 @@ def _channel(command: argparse.ArgumentParser) -> None:
         help="the security package, as `packages` lists it (default %(default)s: Kerberos, or NTLM by policy)",
     )
     command.add_argument(
+        "--sasl",
+        metavar="MECHANISM",
+        help="the SASL mechanism that the package carries (digest: digest-md5, which is weak and historic)",
+    )
+    command.add_argument(
         "--level",
         choices=LEVELS,
         default="encrypt",
@@ -165,7 +170,13 @@ def _channel(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("tickets (kerberos, negotiate, credssp)")
     group.add_argument("--keytab", metavar="FILE", help="the keys of a service, or of --user, in MIT's format")
     group.add_argument("--ccache", metavar="NAME", help="tickets: FILE:, DIR: or the path of a file")
-    group.add_argument("--realm", metavar="REALM", help="of names without one, instead of krb5.conf's default_realm")
+    group.add_argument(
+        "--realm",
+        metavar="REALM",
+        help="of names without one, instead of krb5.conf's default_realm; with --sasl at a server the realm of its "
+        "accounts, which must be given, at a client the one to take of those offered (default: that of the user's "
+        "domain, else the only one, else the one called as the host)",
+    )
     group.add_argument(
         "--kdc",
         action="append",
@@ -186,8 +197,8 @@ def _serve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--accounts",
         metavar="FILE",
-        help="the account store for NTLM, see `accounts`; smbpasswd:FILE reads a Samba file; negotiate and credssp "
-        "take it beside --keytab",
+        help="the account store for NTLM and Digest, see `accounts`; smbpasswd:FILE reads a Samba file (NTLM); "
+        "negotiate and credssp take it beside --keytab",
     )
     command.add_argument(
         "--ca", metavar="FILE", help="demand client certificates of these authorities, PEM (schannel, credssp)"
@@ -220,7 +231,7 @@ def _serve(command: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="serve this name alone, CLASS or CLASS/HOST, instead of all in --keytab and any that NTLM clients mean; "
-        "may be repeated",
+        "may be repeated; with --sasl it must be given",
     )
     command.add_argument(
         "--max-connections", type=_typed(_count), default=1024, metavar="N", help="at once (default %(default)s)"

@@ -13,7 +13,15 @@ from securestream.cli.observe import Observed
 from securestream.cli.report import Report, is_expected
 from securestream.cli.running import run_until_signal
 from securestream.cli.serve import cannot_listen, detail_of, negotiation_facts, remote_address, tell_ready
-from securestream.cli.setup import NAME_OF, SENTENCE_OF, check_initiator, client_credential, level_of, package_of
+from securestream.cli.setup import (
+    NAME_OF,
+    SENTENCE_OF,
+    check_initiator,
+    client_credential,
+    level_of,
+    package_of,
+    warnings_of,
+)
 from securestream.cli.splice import leaves, splice
 from securestream.cli.stdio import StandardStream
 from securestream.errors import UsageError
@@ -36,7 +44,10 @@ def connect(asked: Namespace, report: Report) -> int:
         raise UsageError(
             f"whoever can reach {asked.listen} would act in your name: listen on 127.0.0.1, or give --share-identity"
         )
-    client = Client(asked, package_of(asked, Role.INITIATOR), report)
+    package = package_of(asked, Role.INITIATOR)
+    client = Client(asked, package, report)
+    for warning in warnings_of(package):
+        report.warn(warning)
     status, caught = run_until_signal(client.tunnel if asked.listen else client.copy, asked.backend)
     return status if caught is None or asked.listen else 128 + caught
 

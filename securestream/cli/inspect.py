@@ -17,9 +17,9 @@ from typing import Any, Final, TextIO
 from securestream.cli.inspect_frames import inspect_stream
 from securestream.cli.report import Report, is_expected
 from securestream.errors import UsageError
+from securestream.extensions import TokenInspector
 from securestream.files import read_private
 from securestream.inspection import Inspection, InspectionKey, Node, octets_text, read_keys
-from securestream.provider import TokenInspector
 from securestream.readable import printable
 from securestream.registry import Registry
 from securestream.sasl.inspect import SaslInspector

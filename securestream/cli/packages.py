@@ -7,7 +7,8 @@ import sys
 from typing import Any, TextIO
 
 from securestream.cli.report import Report, is_expected
-from securestream.provider import Capability, Negotiating, PackageInfo, SecurityPackage
+from securestream.extensions import Negotiating
+from securestream.provider import Capability, PackageInfo, SecurityPackage
 from securestream.registry import Registry
 
 

@@ -85,6 +85,10 @@ class Report:
         if self.verbose:
             self._print(self._err, "step", sentence, facts)
 
+    def warn(self, sentence: str) -> None:
+        """Tell of something that works and should not be used so."""
+        self._print(self._err, "warning", f"{_OURSELVES}: warning: {sentence}", {"message": sentence})
+
     def negotiated(self, negotiation: Negotiation, prefix: str = "") -> None:
         """Tell people what became of each mechanism, if they asked; machines find it in the events themselves."""
         if not self._json:

@@ -23,16 +23,18 @@ from securestream.cli.setup import (
     level_of,
     package_of,
     served_credential,
+    warnings_of,
 )
 from securestream.cli.splice import CHUNK, leaves, splice
 from securestream.credentials import Credential, Password, join_name
 from securestream.drive import Services
 from securestream.errors import NotAuthorized, UsageError
+from securestream.extensions import Composed
 from securestream.machine import told_to_peer
 from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Role
 from securestream.principal import Principal
-from securestream.provider import Composed, Established, FirstUse, SecurityPackage
+from securestream.provider import Established, FirstUse, SecurityContext, SecurityPackage
 from securestream.services.replay import SqliteReplay
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.connect import listen
@@ -50,6 +52,8 @@ def serve(asked: Namespace, report: Report) -> int:
     package = package_of(asked, Role.ACCEPTOR)
     _check(asked, package)
     server = Server(asked, package, report)
+    for warning in warnings_of(package):
+        report.warn(warning)
     status, _ = run_until_signal(server.run, asked.backend)
     return status
 
@@ -255,7 +259,15 @@ def detail_of(stream: ByteStream) -> str:
     names = ", ".join(flag.name.lower().replace("_", " ") for flag in flags if flag.name)
     package: str = stream.extra(SecurityAttribute.package)
     negotiated = "" if stream.extra(SecurityAttribute.negotiation, None) is None else ", negotiated,"
-    return f"{package}{negotiated} with {names or 'no flags'}"
+    cipher = _cipher(stream.extra(SecurityAttribute.context, None))
+    return f"{package}{negotiated} with {cipher}{names or 'no flags'}"
+
+
+def _cipher(context: SecurityContext | None) -> str:
+    """The cipher of a SASL layer that names the one it was negotiated to."""
+    from securestream.sasl.mechanism import SaslLayer  # few serve with SASL
+
+    return f"{context.cipher}, " if isinstance(context, SaslLayer) and context.cipher else ""
 
 
 def _mechanism(package: str, negotiation: Negotiation) -> str:

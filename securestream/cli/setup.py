@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from argparse import Namespace
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
 
 from securestream.ambient import system_options
 from securestream.cli.passwords import read_password
@@ -20,11 +21,14 @@ from securestream.credentials import (
 )
 from securestream.drive import respond_blocking
 from securestream.errors import UsageError
+from securestream.extensions import Composed, Discouraged, Negotiating
 from securestream.machine import HandshakeMachine
 from securestream.options import Protection, Role
-from securestream.provider import Capability, Composed, Negotiating, SecurityPackage, Unusable
+from securestream.provider import Capability, SecurityPackage, Unusable
 from securestream.redaction import Secret
 from securestream.registry import Registry
+from securestream.sasl.choice import ENTRY_POINTS as SASL_ENTRY_POINTS
+from securestream.sasl.choice import find_mechanism, mechanisms
 
 LEVEL_OF = {"none": Protection.NONE, "sign": Protection.SIGN, "encrypt": Protection.ENCRYPT_AND_SIGN}
 NAME_OF = {level: name for name, level in LEVEL_OF.items()}
@@ -35,6 +39,9 @@ SENTENCE_OF = {
 }
 
 SMBPASSWD = "smbpasswd:"
+
+_SASL, _SERVICES, _REALMS = "sasl", "services", "realms"
+"""Arguments of a package that carries a SASL mechanism, and of such a mechanism."""
 
 
 def is_record_package(package: SecurityPackage) -> bool:
@@ -55,54 +62,123 @@ def package_of(asked: Namespace, role: Role, registry: Registry | None = None) -
         _check_record_arguments(asked)
     elif asked.framing == "raw":
         raise UsageError(f"tokens of {package.info.name} need --framing nns: nothing on a raw wire says where one ends")
-    arguments = _arguments(asked, role)
+    said = _said(asked, role)
     if role is Role.INITIATOR and "delegate_to" in _parameters(package) and not asked.delegate:
         raise UsageError(
             f"{package.info.name} hands your password to the server: name who may have it, --delegate HOST"
         )
-    configured, taken = _assembled(package, arguments)
-    for name, (option, _) in arguments.items():
-        if name not in taken:
-            raise UsageError(f"{option} means nothing to {package.info.name}: leave it out")
+    carried: frozenset[str] = frozenset()
+    if _SASL in _parameters(package):
+        mechanism, carried = _mechanism(asked, package, role, said)
+        said.append(Said("--sasl", {_SASL: mechanism}))
+    elif asked.sasl is not None:
+        raise UsageError(f"--sasl means nothing to {package.info.name}: leave it out")
+    configured, taken = _assembled(package, said)
+    for one in said:
+        if one.arguments.keys().isdisjoint(taken | carried):
+            raise UsageError(f"{one.option} means nothing to {package.info.name}: leave it out")
     return configured
 
 
-def _arguments(asked: Namespace, role: Role) -> dict[str, tuple[str, Any]]:
-    """What was said of packages: the name of an argument, the option that says it, and its value."""
-    arguments: dict[str, tuple[str, Any]] = {}
+class Said(NamedTuple):
+    """What one option says of packages.
+
+    Args:
+        option: as it is typed.
+        arguments: what it says, by every name that a class of a package may have for it: each gets those that it takes.
+    """
+
+    option: str
+    arguments: Mapping[str, Any]
+
+
+def _said(asked: Namespace, role: Role) -> list[Said]:
+    """All that was said of packages. What stands by itself must be taken by somebody."""
+    said: list[Said] = []
     if asked.ca is not None:
-        arguments["trust"] = ("--ca", asked.ca)
+        said.append(Said("--ca", {"trust": asked.ca}))
         if role is Role.ACCEPTOR:
-            arguments["client_certificates"] = ("--ca", "required")
+            said.append(Said("--ca", {"client_certificates": "required"}))
     if role is Role.ACCEPTOR and asked.ntlm_mic != "required":
-        arguments["mic"] = ("--ntlm-mic", asked.ntlm_mic)
+        said.append(Said("--ntlm-mic", {"mic": asked.ntlm_mic}))
     if role is Role.ACCEPTOR and asked.service:
-        arguments["served"] = ("--service", tuple(asked.service))
+        said.append(Said("--service", {"served": tuple(asked.service), _SERVICES: tuple(asked.service)}))
     if asked.realm is not None:
-        arguments["realm"] = ("--realm", asked.realm)
+        said.append(Said("--realm", {"realm": asked.realm, _REALMS: (asked.realm,)}))
     if asked.kdc:
-        arguments["kdc"] = ("--kdc", tuple(asked.kdc))
+        said.append(Said("--kdc", {"kdc": tuple(asked.kdc)}))
     if asked.ntlm is not None:
-        arguments["ntlm"] = ("--ntlm", asked.ntlm)
+        said.append(Said("--ntlm", {"ntlm": asked.ntlm}))
     if role is Role.INITIATOR and asked.delegate:
-        arguments["delegate_to"] = ("--delegate", tuple(asked.delegate))
-    return arguments
+        said.append(Said("--delegate", {"delegate_to": tuple(asked.delegate)}))
+    return said
 
 
-def _assembled(
-    package: SecurityPackage, arguments: dict[str, tuple[str, Any]]
+def _mechanism(
+    asked: Namespace, package: SecurityPackage, role: Role, said: Sequence[Said]
 ) -> tuple[SecurityPackage, frozenset[str]]:
-    """`package` and those inside it, each with what it takes of `arguments`, and the names of all that was taken."""
+    """The SASL mechanism that `package` carries, with what it takes of what was said, and the names of that.
+
+    Raises:
+        UsageError: it was not named, there is none of that name, or a server lacks what it needs.
+    """
+    if asked.sasl is None:
+        known = " or ".join(f"--sasl {one.info.name.lower()}{_but(one)}" for one in _carried_by(package))
+        raise UsageError(f"{package.info.name} carries a SASL mechanism, which must be named: {known or 'there is none'}")
+    named = find_mechanism(asked.sasl)
+    if role is Role.ACCEPTOR:
+        takes = _parameters(named)
+        if _SERVICES in takes and not asked.service:
+            raise UsageError(
+                f"{named.info.name} has clients say which service they mean: give this server's names for it, "
+                "--service CLASS/HOST, or CLASS alone"
+            )
+        if _REALMS in takes and asked.realm is None:
+            raise UsageError(
+                f"{named.info.name} verifies passwords by realm: give that of the accounts, --realm REALM, as in "
+                "`accounts add --realm REALM`"
+            )
+    return _configured(named, said)
+
+
+def _but(mechanism: SecurityPackage) -> str:
+    warning = mechanism.warning if isinstance(mechanism, Discouraged) else None
+    return "" if warning is None else f", but {warning}"
+
+
+def _carried_by(package: SecurityPackage) -> Iterator[SecurityPackage]:
+    """The SASL mechanisms that `package` carries: it is asked about each that there is."""
+    factory: Callable[..., SecurityPackage] = type(package)
+    for name in (*mechanisms(), *(point.name for point in entry_points(group=SASL_ENTRY_POINTS))):
+        try:
+            mechanism = find_mechanism(name)
+            factory(**{_SASL: mechanism})
+        except UsageError:  # it cannot be loaded, or is none for this package
+            continue
+        yield mechanism
+
+
+def warnings_of(package: SecurityPackage) -> list[str]:
+    """Why `package`, or one inside it, should not be used; mostly nothing."""
+    found = [package.warning] if isinstance(package, Discouraged) and package.warning else []
+    inside: list[SecurityPackage] = list(package.parts.values()) if isinstance(package, Composed) else []
+    if isinstance(package, Negotiating):
+        inside += package.mechanisms
+    return found + [warning for one in inside for warning in warnings_of(one)]
+
+
+def _assembled(package: SecurityPackage, said: Sequence[Said]) -> tuple[SecurityPackage, frozenset[str]]:
+    """`package` and those inside it, each with what it takes of what was said, and the names of all that was taken."""
     parts: Mapping[str, SecurityPackage] = package.parts if isinstance(package, Composed) else {}
-    assembled = {name: _assembled(part, arguments) for name, part in parts.items()}
+    assembled = {name: _assembled(part, said) for name, part in parts.items()}
     inside = {name: part for name, (part, _) in assembled.items()}
-    configured, taken = _configured(package, arguments, inside)
+    configured, taken = _configured(package, said, inside)
     taken = taken.union(*(own for _, own in assembled.values()))
     if isinstance(package, Negotiating):
-        mechanisms = [_configured(mechanism, arguments) for mechanism in package.mechanisms]
-        taken = taken.union(*(own for _, own in mechanisms))
+        inner = [_configured(mechanism, said) for mechanism in package.mechanisms]
+        taken = taken.union(*(own for _, own in inner))
         if isinstance(configured, Negotiating):
-            configured = configured.with_mechanisms(*(mechanism for mechanism, _ in mechanisms))
+            configured = configured.with_mechanisms(*(mechanism for mechanism, _ in inner))
     return configured, taken
 
 
@@ -113,15 +189,15 @@ def _parameters(package: SecurityPackage) -> Mapping[str, inspect.Parameter]:
 
 
 def _configured(
-    package: SecurityPackage, arguments: dict[str, tuple[str, Any]], inside: Mapping[str, SecurityPackage] | None = None
+    package: SecurityPackage, said: Sequence[Said], inside: Mapping[str, SecurityPackage] | None = None
 ) -> tuple[SecurityPackage, frozenset[str]]:
-    """`package` with those of `arguments` that it takes, and their names; it is made anew over the packages `inside`.
+    """`package` with what it takes of what was said, and the names of that; it is made anew over the packages `inside`.
 
     A package announces a factory without arguments; what configures its mechanism are arguments of its class.
     """
     factory: Callable[..., SecurityPackage] = type(package)
     known = _parameters(package)
-    taken = {name: value for name, (_, value) in arguments.items() if name in known}
+    taken = {name: value for one in said for name, value in one.arguments.items() if name in known}
     return (factory(**(inside or {}), **taken) if taken or inside else package), frozenset(taken)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from securestream.provider import Capability, SecurityPackage, TokenDescriber
+from securestream.extensions import TokenDescriber
+from securestream.provider import Capability, SecurityPackage
 
 HEADER = 5
 LONGEST_RECORD = 16384 + 2048  # RFC 5246 6.2.3; TLS 1.3 allows less

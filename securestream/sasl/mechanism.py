@@ -129,6 +129,7 @@ class SaslLayer(SecurityContext):
         max_sealed: octets of the longest buffer that the peer may send.
         bound: whether channel bindings were verified (acceptor) or sent (initiator).
         expires: from when on the layer refuses to work.
+        cipher: what encrypts, where the mechanism itself has a choice of that; `None` where it has none.
     """
 
     def __init__(
@@ -142,11 +143,13 @@ class SaslLayer(SecurityContext):
         max_sealed: int = DEFAULT_BUFFER,
         bound: bool = False,
         expires: datetime | None = None,
+        cipher: str | None = None,
     ) -> None:
         super().__init__(mechanism, role, flags, bound=bound, expires=expires)
         self.authzid = authzid
         self.max_plaintext = max_plaintext
         self.max_sealed = max_sealed
+        self.cipher = cipher
 
     @property
     def protection(self) -> Protection:

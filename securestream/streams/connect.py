@@ -11,8 +11,9 @@ from securestream.carrier import Admit
 from securestream.credentials import Credential
 from securestream.drive import Services
 from securestream.errors import NoCredentials, UsageError
+from securestream.extensions import ListenerScoped
 from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
-from securestream.provider import ListenerScoped, SecurityPackage, TargetName
+from securestream.provider import SecurityPackage, TargetName
 from securestream.registry import DEFAULT_PACKAGE
 from securestream.streams._dial import connect_tcp
 from securestream.streams._handshake import HANDSHAKE_TIMEOUT, CredentialArgument, make_settings

@@ -12,8 +12,8 @@ from typing import Any, cast
 from securestream.cli.arguments import parser
 from securestream.cli.inspect import inspect, lines
 from securestream.cli.inspect_frames import inspect_stream
+from securestream.extensions import TokenInspector
 from securestream.inspection import Inspection, InspectionKey, Node
-from securestream.provider import TokenInspector
 from securestream.redaction import Secret
 from securestream.registry import Registry
 from securestream_providers.credssp import CredSsp

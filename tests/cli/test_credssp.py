@@ -14,8 +14,9 @@ from securestream.cli.serve import delegated_name
 from securestream.cli.setup import check_acceptor, check_initiator, client_credential, package_of, served_credential
 from securestream.credentials import Certificate, CredentialCache, Credentials, Password
 from securestream.errors import UsageError
+from securestream.extensions import Composed
 from securestream.options import Role
-from securestream.provider import Composed, SecurityPackage
+from securestream.provider import SecurityPackage
 from securestream.redaction import Secret
 from securestream.registry import Registry
 from securestream_providers.credssp import CredSsp, SmartCard

@@ -20,8 +20,8 @@ def answer(request: bytes) -> bytes:
 @pytest.fixture
 def leg() -> Iterator[Leg]:
     """A leg to a server that answers one stream and any datagram but an empty one."""
-    with socket.create_server(("127.0.0.1", 0)) as streams, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-        port = streams.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as streams, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(("127.0.0.1", port))
 
         def serve_stream() -> None:
@@ -86,8 +86,7 @@ def test_every_message_of_a_kind_is_altered_and_no_other(leg: Leg) -> None:
 
 def test_a_server_that_is_gone_answers_nothing_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(legs, "PATIENCE", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     with Leg("the server", port, UDP, lambda octets: "") as leg:
         assert leg.carry_datagram(b"request") is None
         with socket.create_connection(("127.0.0.1", leg.port), 10) as client:

@@ -15,9 +15,10 @@ from securestream.cli.inspect import inspect, lines
 from securestream.cli.inspect_frames import inspect_stream
 from securestream.credentials import Password
 from securestream.drive import respond_blocking
+from securestream.extensions import TokenInspector
 from securestream.inspection import Inspection, Node
 from securestream.machine import HandshakeMachine
-from securestream.provider import TargetName, TokenInspector
+from securestream.provider import TargetName
 from securestream.registry import Registry
 from securestream_providers.credssp import CredSsp
 from securestream_providers.credssp.messages import NegoToken, TSRequest, signed_ntstatus

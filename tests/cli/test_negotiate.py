@@ -15,8 +15,9 @@ from securestream.cli.arguments import parser
 from securestream.cli.setup import package_of, served_credential
 from securestream.credentials import Accounts, Credentials, Keytab
 from securestream.errors import UsageError
+from securestream.extensions import Negotiating
 from securestream.options import Role
-from securestream.provider import Negotiating, SecurityPackage
+from securestream.provider import SecurityPackage
 from securestream.registry import Registry
 from securestream.services.accounts_sqlite import SqliteAccounts
 from securestream_providers.kerberos import Kerberos

@@ -187,8 +187,7 @@ def test_two_commands_make_a_tunnel_with_half_close(store: str, backend: str) ->
 
 
 def test_a_tunnel_whose_far_end_is_down_goes_on(store: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     with Running(*ntlm(store, "--forward", f"127.0.0.1:{port}")) as server:
         for _ in range(2):
             done = run("connect", server.address, *ALICE, password=PASSWORD)
@@ -320,8 +319,7 @@ def test_a_client_that_resets_at_once_does_not_end_the_server(store: str) -> Non
 
 
 def test_nobody_there_is_one_sentence(installed: None) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     done = run("connect", f"127.0.0.1:{port}", *ALICE, password=PASSWORD)
     assert done.returncode == 1
     assert done.stderr.startswith(b"securestream: ")

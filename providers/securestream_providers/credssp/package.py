@@ -8,17 +8,10 @@ from typing import Final, cast
 
 from securestream.credentials import Certificate, Credential, Credentials, find_form
 from securestream.errors import NoCredentials, UsageError
+from securestream.extensions import ListenerScoped
 from securestream.inspection import Inspection, Node
 from securestream.options import Options, Role
-from securestream.provider import (
-    Capability,
-    Handshake,
-    ListenerScoped,
-    PackageInfo,
-    SecurityPackage,
-    TargetName,
-    Unusable,
-)
+from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
 from securestream_providers.credssp import acceptor, initiator
 from securestream_providers.credssp.acceptor import Authorize
 from securestream_providers.credssp.credentials import to_delegate

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from securestream.errors import MalformedMessage
+from securestream.extensions import TokenDescriber
 from securestream.oids import OID_NAMES
-from securestream.provider import SecurityPackage, TokenDescriber
+from securestream.provider import SecurityPackage
 from securestream_providers.negotiate.messages import (
     KERBEROS,
     SPNEGO,

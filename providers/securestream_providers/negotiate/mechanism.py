@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from securestream.errors import UsageError
-from securestream.provider import Capability, Negotiating, SecurityPackage
+from securestream.extensions import Negotiating
+from securestream.provider import Capability, SecurityPackage
 from securestream_providers.negotiate.messages import KERBEROS, NEGOEX, NTLM, SPNEGO, canonical
 from securestream_providers.negotiate.negoex.package import Negoex
 

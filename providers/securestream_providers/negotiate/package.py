@@ -6,11 +6,11 @@ from typing import Final
 
 from securestream.credentials import Credential
 from securestream.errors import UsageError
+from securestream.extensions import ContextImporter
 from securestream.inspection import Inspection, Node
 from securestream.options import Options, Role
 from securestream.provider import (
     Capability,
-    ContextImporter,
     Handshake,
     PackageInfo,
     SecurityContext,

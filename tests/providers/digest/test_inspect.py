@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from securestream.extensions import TokenInspector
 from securestream.inspection import Inspection, Node
-from securestream.provider import TokenInspector
 from securestream_providers.digest import Digest
 from tests.providers.digest.test_messages import RFC_CHALLENGE, RFC_RESPONSE
 

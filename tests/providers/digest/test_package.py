@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from securestream.credentials import Password
-from securestream.errors import Unsupported
+from securestream.errors import Unsupported, UsageError
+from securestream.extensions import Discouraged, TokenDescriber
 from securestream.options import Options, Role
-from securestream.provider import PackageInfo, SecurityPackage, TargetName, TokenDescriber, Unusable
+from securestream.provider import PackageInfo, SecurityPackage, TargetName, Unusable
 from securestream.redaction import Secret
+from securestream.sasl import ScramSha256
 from securestream_providers.digest import Algorithm, Digest, Qop
+from securestream_providers.digest.sasl import DigestMd5
 from tests.providers.digest.ends import KEY, PASSWORD, REALM, Web, World, accounts, get
 
 ALICE = Password("alice", PASSWORD)
@@ -37,14 +41,24 @@ def test_its_http_schemes_fit_each_other(package: Digest) -> None:
     for _ in range(2):
         exchange = web.fetch(client, get())
         assert exchange.outcome.peer.name == REALM
-        assert ("userhash=true" in exchange.sent[0]) is package.userhash
+        assert ("userhash=true" in exchange.sent[0]) is (package.userhash is True)
     assert repr(KEY) not in repr(package)
+
+
+@pytest.mark.parametrize(("userhash", "asks", "hashes"), [(None, False, True), (True, True, True), (False, False, False)])
+def test_names_travel_hashed_where_a_server_asks_for_it(userhash: bool | None, asks: bool, hashes: bool) -> None:
+    """RFC 7616 3.4.4; unless it is told otherwise, a server does not ask."""
+    world, package = World(), Digest(userhash=userhash)
+    challenges = package.http_server(accounts(), REALM).challenges(get(), world.options)
+    assert ["userhash=true" in text for text in challenges] == [asks]
+    exchange = Web(world, make_server(userhash=True)).fetch(package.http_client(ALICE), get())
+    assert ("userhash=true" in exchange.sent[0]) is hashes
 
 
 class Named:
     """Stands for a SASL mechanism."""
 
-    info = Digest().info
+    info = replace(Digest().info, name="DIGEST-MD5")
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -80,6 +94,18 @@ def test_a_named_mechanism_makes_the_handshakes() -> None:
     package.accept(accounts(), options)
     assert named.asked == ["initiate", "accept"]
     assert isinstance(package.info, PackageInfo)
+
+
+def test_no_other_mechanism_than_digest_md5_is_carried() -> None:
+    with pytest.raises(UsageError, match=r"carries the SASL mechanism DIGEST-MD5 and no other: .* SCRAM-SHA-256"):
+        Digest(sasl=ScramSha256())
+
+
+def test_it_warns_of_the_mechanism_and_of_nothing_else() -> None:
+    package: Discouraged = Digest(sasl=DigestMd5())
+    assert isinstance(package, Discouraged)
+    assert "weak and historic" in str(package.warning)
+    assert Digest().warning is Digest(sasl=Named()).warning is None
 
 
 @pytest.mark.parametrize(

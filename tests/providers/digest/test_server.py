@@ -316,15 +316,6 @@ def test_auth_int_needs_the_content_and_covers_it(world: World) -> None:
     assert not make_server().needs_body
 
 
-def test_channel_bindings_that_are_demanded_refuse_digest(world: World) -> None:
-    bound = replace(world.options, channel_bindings=ChannelBindings(application_data=b"tls-server-end-point:x"))
-    server = make_server()
-    sent = credentials(world, server)
-    with pytest.raises(BadBindings, match="choose another scheme"):
-        world.drive(server.accept(asked(get(), sent), replace(bound, binding_policy=BindingPolicy.ALWAYS)))
-    assert world.drive(server.accept(asked(get(), sent), bound)).peer.name == "alice"
-
-
 # --- the server's proof
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 
 from securestream.errors import MalformedMessage
-from securestream.provider import SecurityPackage, TokenDescriber
+from securestream.extensions import TokenDescriber
+from securestream.provider import SecurityPackage
 from securestream_providers.negotiate.negoex.messages import (
     AlertMessage,
     ExchangeMessage,

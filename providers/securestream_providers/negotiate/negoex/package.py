@@ -6,16 +6,9 @@ from typing import Final
 
 from securestream.credentials import Credential
 from securestream.errors import UsageError
+from securestream.extensions import Negotiating
 from securestream.options import Options, Role
-from securestream.provider import (
-    Capability,
-    Handshake,
-    Negotiating,
-    PackageInfo,
-    SecurityPackage,
-    TargetName,
-    Unusable,
-)
+from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
 from securestream_providers.negotiate.messages import NEGOEX
 from securestream_providers.negotiate.negoex import acceptor, initiator
 from securestream_providers.negotiate.negoex.describe import describe
