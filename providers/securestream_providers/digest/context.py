@@ -14,6 +14,9 @@ from securestream_providers.digest.messages import DigestInfo
 PACKAGE: Final = "WDigest"
 """The package's name, as SSPI writes it."""
 
+MECHANISM: Final = "DIGEST-MD5"
+"""The SASL mechanism that the package carries where it is named (RFC 2831)."""
+
 
 class DigestContext(NoLayer):
     """The outcome of HTTP Digest at either end. It wraps nothing: HTTP carries data as it is.

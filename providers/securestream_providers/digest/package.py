@@ -8,14 +8,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from securestream.credentials import Credential
-from securestream.errors import Unsupported
+from securestream.errors import Unsupported, UsageError
+from securestream.extensions import Discouraged
 from securestream.http.schemes import ServerProof
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
 from securestream.redaction import Secret
 from securestream_providers.digest.algorithms import CLIENT_ALGORITHMS, SERVER_ALGORITHMS, Algorithm, Qop
 from securestream_providers.digest.client import DigestClient
-from securestream_providers.digest.context import PACKAGE
+from securestream_providers.digest.context import MECHANISM, PACKAGE
 from securestream_providers.digest.describe import describe
 from securestream_providers.digest.server import LIFETIME, DigestServer
 
@@ -54,7 +55,10 @@ class Digest:
         lifetime: how long a server's nonce is good.
         key: 32 octets under which a server signs nonces; processes that serve one origin need the same.
         server_proof: whether a client takes a response without the server's proof; see `DigestClient`.
-        sasl: the mechanism DIGEST-MD5, with its options, for `initiate` and `accept`.
+        sasl: the mechanism DIGEST-MD5, with its options, for `initiate` and `accept`; no other mechanism.
+
+    Raises:
+        UsageError: `sasl` is another mechanism.
     """
 
     algorithms: Sequence[Algorithm] | None = None
@@ -64,6 +68,20 @@ class Digest:
     key: Secret[bytes] | None = field(default=None, repr=False)
     server_proof: ServerProof = "required"
     sasl: SecurityPackage | None = None
+
+    def __post_init__(self) -> None:
+        if self.sasl is not None and self.sasl.info.name != MECHANISM:
+            raise UsageError(
+                f"Digest carries the SASL mechanism {MECHANISM} and no other: {self.sasl.info.name} belongs into a "
+                "protocol's own profile (securestream.sasl)"
+            )
+
+    @property
+    def warning(self) -> str | None:
+        """Why not to use the mechanism that was named; HTTP's Digest has nothing to be told of."""
+        if self.sasl is None:
+            return None
+        return self.sasl.warning if isinstance(self.sasl, Discouraged) else None
 
     @property
     def info(self) -> PackageInfo:

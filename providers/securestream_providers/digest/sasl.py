@@ -18,16 +18,21 @@ from securestream.provider import Capability, Handshake, PackageInfo, TargetName
 from securestream.sasl.gssapi import check_buffer
 from securestream.sasl.mechanism import DEFAULT_BUFFER, Authorize, check_authzid, mechanism_info, own_identity
 from securestream.services.verifiers import checked_realm
+from securestream_providers.digest.context import MECHANISM
 from securestream_providers.digest.sasl_client import initiate
 from securestream_providers.digest.sasl_crypto import Cipher
 from securestream_providers.digest.sasl_server import accept
 from securestream_providers.digest.sasl_sessions import Subsequent
 
-NAME: Final = "DIGEST-MD5"
+NAME: Final = MECHANISM
 CIPHERS: Final = (Cipher.RC4, Cipher.TRIPLE_DES)
 """What encrypts unless told otherwise; 3des is the second, since Cyrus SASL offers it and fails at it where it is built
 on OpenSSL 3. Keys of 40 and 56 bits are for those who name them."""
 
+_WARNING: Final = (
+    "DIGEST-MD5 is weak and historic (RFC 6331): whoever listens can guess at the password at full speed, and what "
+    "seals is RC4 or DES; use it only with a peer that knows nothing better"
+)
 _INFO: Final = mechanism_info(
     NAME,
     "Digest for SASL, weak and historic (RFC 2831)",
@@ -83,6 +88,11 @@ class DigestMd5:
     def info(self) -> PackageInfo:
         """What the mechanism is."""
         return _INFO
+
+    @property
+    def warning(self) -> str:
+        """Why not to use it."""
+        return _WARNING
 
     @property
     def client_first(self) -> bool:

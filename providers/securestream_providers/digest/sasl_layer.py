@@ -60,6 +60,7 @@ class DigestMd5Layer(SaslLayer):
             authzid=authzid,
             max_plaintext=peer_buffer - overhead,
             max_sealed=own_buffer,
+            cipher=None if cipher is None else cipher.token,
         )
         self._overhead = overhead
         self._own: Secret[bytes] | None = signing_key(key, role)
