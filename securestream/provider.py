@@ -123,6 +123,25 @@ class Metadata(Effect[bytes | None]):
     wait: bool = False
 
 
+@dataclass(frozen=True, repr=False)
+class Admission(Effect[None]):
+    """Asks for the verdict on the peer while the handshake can still tell it: before the peer's last message, where that
+    brings what a refused peer should not have to send, or awaits no answer (CredSSP).
+
+    Who judges, raises a `HandshakeError` (`NotAuthorized`) to refuse, which is thrown into the handshake. A carrier
+    judges by its `admit`, and asks again at the end only where the outcome is not what was submitted; where nobody
+    judges, everybody is admitted.
+
+    Args:
+        established: what is about to be established: the result and the peer, without what is still to come (`token`,
+            `delegated`).
+    """
+
+    performer = "securestream.drive:ignoring_performer"
+
+    established: Established
+
+
 # --- what is established ---------------------------------------------------------------------------------------------
 
 
@@ -350,6 +369,9 @@ class Established(Redacted):
 
 
 Handshake: TypeAlias = Generator[Effect[Any], Any, Established]
+
+Admit: TypeAlias = Callable[[Established], None]
+"""Judges what is established before the peer can rely on it; raises a `HandshakeError` (`NotAuthorized`) to refuse."""
 
 
 # --- packages --------------------------------------------------------------------------------------------------------

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 from securestream.credentials import Credential, Password, find_form, join_name
-from securestream.errors import InvalidToken, MalformedMessage, PeerRefused, QualityNotMet, UsageError
+from securestream.errors import BadBindings, InvalidToken, MalformedMessage, PeerRefused, QualityNotMet, UsageError
 from securestream.http.fields import Challenge
 from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest, ServerProof
-from securestream.options import ContextFlags, Options, Role
+from securestream.options import BindingPolicy, ContextFlags, Options, Role
 from securestream.principal import NameType, Principal, unauthenticated
 from securestream.provider import Established, Handshake
 from securestream.redaction import Redacted, Secret
 from securestream_providers.digest.algorithms import CLIENT_ALGORITHMS, Algorithm, Qop, Session, equal
+from securestream_providers.digest.bindings import RANDOM_SIZE, DigestBinding, is_marked
 from securestream_providers.digest.context import PACKAGE, DigestContext
 from securestream_providers.digest.messages import SCHEME, DigestChallenge, DigestInfo, DigestResponse, to_field
 
@@ -39,10 +40,15 @@ class _Space(Redacted):
     cnonce: str = field(repr=False)
     """Of all requests of a session form; other forms have a new one each time."""
     counts: Iterator[int] = field(repr=False)
+    binding: DigestBinding | None = None
+    """What its responses are bound to, where the server asks for that."""
 
 
 class DigestClient:
     """HTTP Digest as a client's scheme, with the password to answer with.
+
+    Where a server asks for them (`bindings`), responses are bound to ``HTTP/<host of the origin>`` and to the channel
+    bindings of the options; with `BindingPolicy.ALWAYS` in these, and bindings, a server that does not ask gets none.
 
     Args:
         credential: a `Password`; a domain goes before the name, ``DOMAIN\\user``.
@@ -94,10 +100,11 @@ class DigestClient:
 
         Raises:
             InvalidToken: no challenge can be answered, and one is malformed.
+            BadBindings: bindings are demanded, and no challenge that could be answered asks for them.
         """
         if not challenges:
             known = self._spaces.get((request.origin, request.proxy))
-            if known is None or not _within(known.challenge, request):
+            if known is None or not _within(known.challenge, request) or not _is_still_bound(known, request, options):
                 return None
             return self._run(known, request, options)
         space = self._choose(challenges, request, options)
@@ -113,6 +120,7 @@ class DigestClient:
         """The strongest challenge that may be answered (RFC 7616 3.7); among equals the first."""
         best: _Space | None = None
         malformed: MalformedMessage | None = None
+        unbound = False
         for challenge in challenges:
             try:
                 parsed = DigestChallenge.parse(challenge)
@@ -122,8 +130,17 @@ class DigestClient:
             algorithm, qop = parsed.algorithm, self._qop(parsed, request)
             if algorithm is None or algorithm not in self._algorithms or qop is None:
                 continue
+            binding = _binding(parsed, request, options)
+            if binding is None and _demands_bindings(options):
+                unbound = True
+                continue
             if best is None or algorithm.strength > best.algorithm.strength:
-                best = _Space(parsed, algorithm, qop, _random_text(options), itertools.count(1))
+                best = _Space(parsed, algorithm, qop, _cnonce(binding, options), itertools.count(1), binding)
+        if best is None and unbound:
+            raise BadBindings(
+                "channel bindings are demanded, and the server does not ask for them: nothing would keep whoever "
+                "stands in between from passing the credentials on; use Negotiate, or another policy"
+            )
         if best is None and malformed is not None:
             raise InvalidToken(f"the server's Digest challenge is malformed: {malformed}") from malformed
         return best
@@ -163,7 +180,7 @@ class DigestClient:
         self, space: _Space, request: HttpRequest, options: Options
     ) -> tuple[Session, Secret[bytes], DigestResponse]:
         challenge, algorithm = space.challenge, space.algorithm
-        cnonce = space.cnonce if algorithm.session else _random_text(options)
+        cnonce = space.cnonce if algorithm.session else _cnonce(space.binding, options)
         session = Session(algorithm, challenge.nonce, cnonce, space.qop, next(space.counts))
         name = join_name(self._password.user, self._password.domain)
         octets, realm = _octets(name), challenge.realm.encode("latin-1")
@@ -184,6 +201,7 @@ class DigestClient:
             opaque=challenge.opaque,
             userhash=hashed,
             extended=not hashed and challenge.utf_8 and not name.isascii(),
+            binding=space.binding,
         )
         return session, ha1, response
 
@@ -195,7 +213,14 @@ class DigestClient:
             info = DigestInfo.parse(reply.information)
         except MalformedMessage as error:
             raise InvalidToken(f"the server's Authentication-Info is malformed: {error}") from error
-        context = DigestContext(Role.INITIATOR, ContextFlags.MUTUAL, session=session, ha1=ha1, uri=request.target)
+        context = DigestContext(
+            Role.INITIATOR,
+            ContextFlags.MUTUAL,
+            session=session,
+            ha1=ha1,
+            uri=request.target,
+            bound=space.binding is not None and not space.binding.is_unbound,
+        )
         if info.rspauth is None:
             if self._server_proof == "required" and 200 <= reply.status < 300:
                 raise QualityNotMet(
@@ -259,6 +284,28 @@ def _within(challenge: DigestChallenge, request: HttpRequest) -> bool:
         if prefix and request.target.startswith(prefix):
             return True
     return False
+
+
+def _binding(challenge: DigestChallenge, request: HttpRequest, options: Options) -> DigestBinding | None:
+    """What the answer to a challenge is bound to; a server whose nonce is not marked asks for nothing."""
+    if not is_marked(challenge.nonce):
+        return None
+    return DigestBinding.to(request.origin.host, options.channel_bindings)
+
+
+def _demands_bindings(options: Options) -> bool:
+    return options.binding_policy is BindingPolicy.ALWAYS and options.channel_bindings is not None
+
+
+def _is_still_bound(space: _Space, request: HttpRequest, options: Options) -> bool:
+    """Whether what is remembered would be bound to this request's service and channel, and as far as is demanded."""
+    if space.binding is None and _demands_bindings(options):
+        return False
+    return _binding(space.challenge, request, options) == space.binding
+
+
+def _cnonce(binding: DigestBinding | None, options: Options) -> str:
+    return _random_text(options) if binding is None else binding.cnonce(options.random(RANDOM_SIZE))
 
 
 def _random_text(options: Options) -> str:

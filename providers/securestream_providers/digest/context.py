@@ -27,6 +27,8 @@ class DigestContext(NoLayer):
         session: the algorithm, nonces, quality and count of the request.
         ha1: H(A1).
         uri: what the request's digest covered.
+        bound: whether the exchange was tied to the TLS channel: at the server where the client's bindings were
+            verified, at the client where they were sent to a server that asked for them.
         nextnonce: a server's nonce for the requests that follow, or `None`.
         expires: until when the nonce is good.
     """
@@ -39,10 +41,11 @@ class DigestContext(NoLayer):
         session: Session,
         ha1: Secret[bytes],
         uri: str,
+        bound: bool = False,
         nextnonce: str | None = None,
         expires: datetime | None = None,
     ) -> None:
-        super().__init__(PACKAGE, role, flags, expires=expires)
+        super().__init__(PACKAGE, role, flags, bound=bound, expires=expires)
         self._session = session
         self._ha1: Secret[bytes] | None = ha1
         self._uri = uri

@@ -24,6 +24,7 @@ from securestream.http.fields import (
 )
 from securestream.redaction import Redacted
 from securestream_providers.digest.algorithms import Algorithm, Qop
+from securestream_providers.digest.bindings import DigestBinding
 
 SCHEME: Final = "Digest"
 
@@ -143,6 +144,7 @@ class DigestResponse(Redacted):
         opaque: the server's value, or `None`.
         userhash: whether `username` is hashed.
         extended: whether the name is sent as ``username*``.
+        binding: the service and channel that the cnonce covers, or `None`.
     """
 
     username: str = field(repr=False)
@@ -157,6 +159,7 @@ class DigestResponse(Redacted):
     opaque: str | None = field(default=None, repr=False)
     userhash: bool = False
     extended: bool = False
+    binding: DigestBinding | None = None
 
     @classmethod
     def parse(cls, authorization: Authorization) -> DigestResponse:
@@ -174,6 +177,7 @@ class DigestResponse(Redacted):
             raise MalformedMessage("nc is eight hexadecimal digits, and response a hash in such digits")
         userhash = _flag(authorization, "userhash")
         name, extended = _name(authorization, userhash=userhash)
+        cnonce = _needed(authorization, "cnonce")
         return cls(
             username=name,
             realm=_needed(authorization, "realm"),
@@ -182,11 +186,12 @@ class DigestResponse(Redacted):
             response=response,
             algorithm=algorithm,
             qop=qop,
-            cnonce=_needed(authorization, "cnonce"),
+            cnonce=cnonce,
             nc=int(nc, 16),
             opaque=_bounded(authorization, "opaque"),
             userhash=userhash,
             extended=extended,
+            binding=DigestBinding.parse(authorization, cnonce),
         )
 
     def encode(self) -> str:
@@ -210,6 +215,8 @@ class DigestResponse(Redacted):
             parameters.append(Parameter("opaque", self.opaque))
         if self.userhash:
             parameters.append(Parameter("userhash", "true", quoted=False))
+        if self.binding is not None:
+            parameters.extend(self.binding.parameters)
         return encode_parameters(SCHEME, parameters)
 
 

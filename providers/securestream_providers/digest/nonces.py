@@ -1,7 +1,7 @@
 """Nonces that a server need not remember: their time and its signature stand in them (RFC 7616 3.3, 5.4).
 
 A nonce and the opaque value are of letters, digits, ``-`` and ``_`` alone: clients were seen that mangle ``=``, ``+``
-and ``/``.
+and ``/``. Only where clients are asked for bindings (`bindings`) do nonces begin with that marker, which has a ``+``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from securestream.errors import UsageError
 from securestream.fork import discard_in_child
 from securestream.options import Options
 from securestream.redaction import Secret
+from securestream_providers.digest.bindings import VERSION_1
 
 KEY_SIZE: Final = 32
 """Octets of the key under which nonces are signed."""
@@ -106,17 +107,21 @@ class Nonces:
         key: 32 octets; processes that share it accept each other's.
         realm: the realm; a nonce of another one is foreign.
         lifetime: how long a nonce is good.
+        marked: whether nonces ask for bindings. Signatures cover that: with the marker taken away or added, and where
+            the other kind is made, a nonce is foreign.
 
     Raises:
         UsageError: the key has another length, or the lifetime is not above zero.
     """
 
-    def __init__(self, key: Secret[bytes], realm: str, lifetime: timedelta) -> None:
+    def __init__(self, key: Secret[bytes], realm: str, lifetime: timedelta, *, marked: bool = False) -> None:
         _check_key(key)
         check_lifetime(lifetime)
         self._key = key
         self._realm = realm.encode("utf-8", "surrogatepass")
         self._lifetime = lifetime
+        self._prefix = VERSION_1 if marked else ""
+        self._kind = b"marked nonce" if marked else b"nonce"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} for {self._lifetime}>"
@@ -134,16 +139,17 @@ class Nonces:
             random: `RANDOM_SIZE` unpredictable octets.
         """
         head = _HEAD.pack(round(now.timestamp() * 1000), random)
-        return _text(head + self._tag(b"nonce", head))
+        return self._prefix + _text(head + self._tag(self._kind, head))
 
     def judge(self, nonce: str, now: datetime) -> Judged:
         """What `nonce` is now."""
         foreign = Judged(Judgement.FOREIGN, now, now)
-        octets = _octets(nonce)
-        if len(octets) != _HEAD.size + _TAG or _text(octets) != nonce:
+        text = nonce.removeprefix(self._prefix)
+        octets = _octets(text)
+        if len(octets) != _HEAD.size + _TAG or self._prefix + _text(octets) != nonce:
             return foreign
         head, tag = octets[: _HEAD.size], octets[_HEAD.size :]
-        if not hmac.compare_digest(tag, self._tag(b"nonce", head)):
+        if not hmac.compare_digest(tag, self._tag(self._kind, head)):
             return foreign
         made = datetime.fromtimestamp(_HEAD.unpack(head)[0] / 1000, UTC)
         expires = made + self._lifetime

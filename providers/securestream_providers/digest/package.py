@@ -51,10 +51,12 @@ class Digest:
         algorithms: what a client answers and a server offers, the preferred one first; `None` is SHA-256 and
             SHA-512-256 for clients, SHA-256 for servers. MD5, which is broken, is for those who name it.
         qops: what may be used, the preferred one first. ``Qop.AUTH_INT`` covers contents, which must be at hand.
-        userhash: whether names travel hashed where both ends allow it.
+        userhash: whether a client sends names hashed where the server asks for that, and a server asks; `None`: a
+            client does (RFC 7616 3.4.4), and a server does not ask.
         lifetime: how long a server's nonce is good.
         key: 32 octets under which a server signs nonces; processes that serve one origin need the same.
         server_proof: whether a client takes a response without the server's proof; see `DigestClient`.
+        served: names of a server, of which a client that names a service must mean one; see `DigestServer`.
         sasl: the mechanism DIGEST-MD5, with its options, for `initiate` and `accept`; no other mechanism.
 
     Raises:
@@ -63,10 +65,11 @@ class Digest:
 
     algorithms: Sequence[Algorithm] | None = None
     qops: Sequence[Qop] = (Qop.AUTH,)
-    userhash: bool = False
+    userhash: bool | None = None
     lifetime: timedelta = LIFETIME
     key: Secret[bytes] | None = field(default=None, repr=False)
     server_proof: ServerProof = "required"
+    served: Sequence[str] = ()
     sasl: SecurityPackage | None = None
 
     def __post_init__(self) -> None:
@@ -103,7 +106,7 @@ class Digest:
             credential,
             algorithms=CLIENT_ALGORITHMS if self.algorithms is None else self.algorithms,
             qops=self.qops,
-            userhash=self.userhash,
+            userhash=self.userhash is not False,
             server_proof=self.server_proof,
         )
 
@@ -123,10 +126,11 @@ class Digest:
             realm,
             algorithms=SERVER_ALGORITHMS if self.algorithms is None else self.algorithms,
             qops=self.qops,
-            userhash=self.userhash,
+            userhash=self.userhash is True,
             lifetime=self.lifetime,
             key=self.key,
             domain=domain,
+            served=self.served,
         )
 
     # --- SASL

@@ -12,15 +12,16 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from securestream.credentials import Credential
-from securestream.errors import BadBindings, InvalidToken, QualityNotMet, Replay, UsageError
+from securestream.errors import BadBindings, ErrorKind, InvalidToken, QualityNotMet, Replay, TargetUnknown, UsageError
 from securestream.http.fields import Authorization
 from securestream.http.schemes import HttpField, HttpRequest, Origin
 from securestream.logon import VerifierLogon
 from securestream.options import BindingPolicy, ContextFlags, Options, Role
-from securestream.provider import Established, Handshake
+from securestream.provider import Established, Handshake, TargetName
 from securestream.redaction import Secret
 from securestream.services.verifiers import checked_realm
 from securestream_providers.digest.algorithms import SERVER_ALGORITHMS, Algorithm, Qop, Session, equal
+from securestream_providers.digest.bindings import is_marked
 from securestream_providers.digest.context import PACKAGE, DigestContext
 from securestream_providers.digest.counts import NonceCount
 from securestream_providers.digest.messages import SCHEME, DigestChallenge, DigestResponse, to_field
@@ -29,9 +30,16 @@ from securestream_providers.digest.nonces import RANDOM_SIZE, Judged, Judgement,
 LIFETIME: Final = timedelta(minutes=5)
 """How long a nonce is good unless told otherwise; past its half, responses carry the next one."""
 
+_DENIED: Final = ErrorKind.LOGON_DENIED
+"""What a client is told of bindings, which are judged after its password: that it is right is not shown."""
+
 
 class DigestServer:
     """HTTP Digest as a server's scheme, with the accounts to verify with.
+
+    Where it has channel bindings, or `served`, it asks clients for theirs (`bindings`) by the beginning of its nonces;
+    few but those of Windows and this library answer. `BindingPolicy.NEVER` without `served` leaves that out, for
+    clients that mangle the ``+`` in it.
 
     Args:
         credential: `Accounts` whose store keeps verifiers of the realm, or whatever the performer registered for
@@ -44,6 +52,8 @@ class DigestServer:
         key: 32 octets under which nonces are signed; `None` makes one for this object. Processes that serve one origin
             need the same, and the same memory of nonce counts.
         domain: URIs or paths of the protection space; none for the whole origin.
+        served: names of this server: whole service principal names, hosts, or service classes, without regard to case.
+            A client that names the service that it means, and means another, is refused, also without TLS.
 
     Raises:
         UsageError: nothing is offered, or a value cannot be one.
@@ -63,6 +73,7 @@ class DigestServer:
         lifetime: timedelta = LIFETIME,
         key: Secret[bytes] | None = None,
         domain: Sequence[str] = (),
+        served: Sequence[str] = (),
     ) -> None:
         if not algorithms or not qops:
             raise UsageError("a Digest server offers at least one algorithm and one qop")
@@ -74,6 +85,7 @@ class DigestServer:
         check_lifetime(lifetime)
         self._lifetime = lifetime
         self._domain = " ".join(domain)
+        self._served = tuple(served)
         self._key = NonceKey(key)
 
     def __repr__(self) -> str:
@@ -105,7 +117,8 @@ class DigestServer:
         ).encode()
 
     def _signer(self, options: Options) -> Nonces:
-        return Nonces(self._key.get(options), self._realm, self._lifetime)
+        bindings = options.channel_bindings is not None and options.binding_policy is not BindingPolicy.NEVER
+        return Nonces(self._key.get(options), self._realm, self._lifetime, marked=bindings or bool(self._served))
 
     # --- responses
 
@@ -113,10 +126,11 @@ class DigestServer:
         """The handshake that verifies a response; see `securestream.http.schemes.ServerScheme`.
 
         Who knows no password learns nothing from the order of these checks: what is looked at before the password's
-        proof is in the request, or in a nonce that everybody is given.
+        proof is in the request, or in a nonce that everybody is given. Bindings are judged after it, and refused like a
+        wrong one; before the count, whose repetition would tell that it was right.
         """
-        if options.channel_bindings is not None and options.binding_policy is BindingPolicy.ALWAYS:
-            raise BadBindings("Digest proves no channel bindings: choose another scheme, or another policy")
+        if options.channel_bindings is None and options.binding_policy is BindingPolicy.ALWAYS:
+            raise UsageError("BindingPolicy.ALWAYS needs the channel bindings of the acceptor's own channel")
         now = options.clock()
         response = self._checked(request)
         judged = self._judged(response, options, now)
@@ -138,6 +152,8 @@ class DigestServer:
             package=PACKAGE,
             hashed=response.userhash,
         )
+        self._check_target(response)
+        bound = _check_bindings(response, options)
         used_as = hashlib.sha256(f"{logon.principal}\0{response.nonce}".encode("utf-8", "surrogatepass")).digest()
         if not (yield from NonceCount(used_as, response.nc, judged.expires)):
             raise Replay(
@@ -153,6 +169,7 @@ class DigestServer:
             session=session,
             ha1=logon.proof,
             uri=response.uri,
+            bound=bound,
             nextnonce=nextnonce,
             expires=judged.expires,
         )
@@ -196,7 +213,19 @@ class DigestServer:
                 "the nonce has expired" if judged.judgement is Judgement.OLD else "the nonce is not one of this server",
                 token=self._challenge(response.algorithm, options, stale=True).encode("latin-1"),
             )
+        if response.binding is not None and not is_marked(response.nonce):
+            raise InvalidToken("the client binds its response, which this server did not ask for")
         return judged
+
+    def _check_target(self, response: DigestResponse) -> None:
+        """Whether the client, where it says which service it means, means this one."""
+        binding = response.binding
+        if self._served and binding is not None and not TargetName(binding.service_name).is_among(self._served):
+            raise TargetUnknown(
+                "the client means another service than the ones that DigestServer(served=...) names: add the name by "
+                "which it knows this one, unless somebody relays",
+                told=_DENIED,
+            )
 
     # --- the server's proof
 
@@ -213,6 +242,25 @@ class DigestServer:
             raise UsageError("the server's proof covers the response's content: give it as `body`")
         name = "Proxy-Authentication-Info" if request.proxy else "Authentication-Info"
         return [HttpField(name, context.proof(body).encode())]
+
+
+def _check_bindings(response: DigestResponse, options: Options) -> bool:
+    """Whether the client's channel is ours (SECURITY: channel bindings)."""
+    policy, own, binding = options.binding_policy, options.channel_bindings, response.binding
+    if own is None or policy is BindingPolicy.NEVER:
+        return False
+    if binding is not None and not binding.is_unbound:
+        if binding.is_of(own):
+            return True
+        raise BadBindings(
+            "the client's channel is not ours: somebody relays, or a proxy ends TLS between us", told=_DENIED
+        )
+    advertised = policy is BindingPolicy.WHEN_ADVERTISED and binding is not None
+    if advertised or policy is BindingPolicy.ALWAYS:
+        raise BadBindings(
+            f"the client bound its response to no channel, and the policy is {policy.value!r}", told=_DENIED
+        )
+    return False
 
 
 def _of_digest(authorization: Authorization) -> Authorization:

@@ -264,7 +264,4 @@ class Policy:
 
     def serves(self, target: str) -> bool:
         """Whether `target` is one of `served`: a whole service principal name, a host, or a service class."""
-        name = target.casefold()
-        host = TargetName(target).host.casefold()
-        service = name.partition("/")[0] if "/" in name else ""
-        return any(own and own in (name, host, service) for own in map(str.casefold, self.served))
+        return TargetName(target).is_among(self.served)

@@ -98,9 +98,18 @@ class Exchange:
 class Web:
     """A server behind values: answers requests as an adapter would."""
 
-    def __init__(self, world: World, server: DigestServer, *, status: int = 200, body: bytes = b"content") -> None:
+    def __init__(
+        self,
+        world: World,
+        server: DigestServer,
+        *,
+        status: int = 200,
+        body: bytes = b"content",
+        options: Options | None = None,
+    ) -> None:
         self.world = world
         self.server = server
+        self.options = world.options if options is None else options
         self.status = status
         self.body = body
         self.served: list[Established] = []
@@ -108,7 +117,7 @@ class Web:
 
     def challenge(self, request: HttpRequest) -> HttpReply:
         """401 (407) with the server's challenges."""
-        return self.refusal(request, self.server.challenges(request, self.world.options))
+        return self.refusal(request, self.server.challenges(request, self.options))
 
     def refusal(self, request: HttpRequest, challenges: Sequence[str]) -> HttpReply:
         """401 (407) with these challenges."""
@@ -122,11 +131,11 @@ class Web:
             request.method, request.target, request.origin, [authorization], body=request.body, proxy=request.proxy
         )
         try:
-            outcome = self.world.drive(self.server.accept(request, self.world.options))
+            outcome = self.world.drive(self.server.accept(request, self.options))
         except HandshakeError as error:
             self.refused.append(error)
             own = error.token
-            challenges = self.server.challenges(request, self.world.options) if own is None else [own.decode("ascii")]
+            challenges = self.server.challenges(request, self.options) if own is None else [own.decode("ascii")]
             return self.refusal(request, challenges)
         self.served.append(outcome)
         fields = self.server.confirm(outcome, request, self.body)
@@ -135,11 +144,12 @@ class Web:
             self.status, information=[one.value for one in fields], body=self.body, proxy=request.proxy
         )
 
-    def fetch(self, client: DigestClient, request: HttpRequest) -> Exchange:
+    def fetch(self, client: DigestClient, request: HttpRequest, options: Options | None = None) -> Exchange:
         """A client's whole exchange: with credentials at once where it can, else after the challenge."""
-        handshake = client.initiate((), request, self.world.options)
+        options = self.world.options if options is None else options
+        handshake = client.initiate((), request, options)
         if handshake is None:
-            handshake = client.initiate(self.challenge(request).challenges, request, self.world.options)
+            handshake = client.initiate(self.challenge(request).challenges, request, options)
         assert handshake is not None
         return self.converse(handshake, request)
 

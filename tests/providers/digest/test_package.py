@@ -16,7 +16,7 @@ from securestream.redaction import Secret
 from securestream.sasl import ScramSha256
 from securestream_providers.digest import Algorithm, Digest, Qop
 from securestream_providers.digest.sasl import DigestMd5
-from tests.providers.digest.ends import KEY, PASSWORD, REALM, Web, World, accounts, get
+from tests.providers.digest.ends import KEY, PASSWORD, REALM, Web, World, accounts, get, make_server
 
 ALICE = Password("alice", PASSWORD)
 
@@ -45,7 +45,9 @@ def test_its_http_schemes_fit_each_other(package: Digest) -> None:
     assert repr(KEY) not in repr(package)
 
 
-@pytest.mark.parametrize(("userhash", "asks", "hashes"), [(None, False, True), (True, True, True), (False, False, False)])
+@pytest.mark.parametrize(
+    ("userhash", "asks", "hashes"), [(None, False, True), (True, True, True), (False, False, False)]
+)
 def test_names_travel_hashed_where_a_server_asks_for_it(userhash: bool | None, asks: bool, hashes: bool) -> None:
     """RFC 7616 3.4.4; unless it is told otherwise, a server does not ask."""
     world, package = World(), Digest(userhash=userhash)

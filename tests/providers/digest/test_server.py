@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from securestream.channel_bindings import ChannelBindings
 from securestream.credentials import Accounts
 from securestream.errors import (
-    BadBindings,
     ContextExpired,
     HandshakeError,
     InvalidToken,
@@ -23,7 +21,7 @@ from securestream.errors import (
 from securestream.http.fields import parse_challenges
 from securestream.http.schemes import HttpRequest, Origin, SendRequest
 from securestream.machine import HandshakeMachine
-from securestream.options import BindingPolicy, ContextFlags
+from securestream.options import ContextFlags
 from securestream.provider import Established
 from securestream.redaction import Secret
 from securestream.sasl.mechanism import NoLayer
