@@ -12,6 +12,7 @@ from securestream.errors import (
     BadBindings,
     CertificateRejected,
     Downgrade,
+    ErrorKind,
     InvalidToken,
     LimitExceeded,
     LogonDenied,
@@ -28,6 +29,7 @@ from securestream.provider import (
     TargetName,
 )
 from securestream_providers.credssp import CredSsp, Delegation, binding, credentials
+from securestream_providers.credssp.acceptor import DENIED
 from securestream_providers.credssp.messages import NegoToken, TSRequest
 from securestream_providers.ntlm import Ntlm
 from securestream_providers.schannel import Schannel
@@ -332,6 +334,18 @@ class TestRefusal:
             ends = meet(_old_client(6), server)
             assert isinstance(ends.client.error, PeerRefused)
             assert ends.client.error.code == 0xC000006D
+
+    @pytest.mark.parametrize("early", [False, True])
+    def test_behind_the_credentials_nothing_is_said_but_a_verdict(self, early: bool) -> None:
+        """The client awaits one, or the application's first data, as which it would read an error."""
+        client = CredSsp(Ntlm(), Clear(SERVER), restricted_admin=True, early_authorization=early)
+        ends = meet(client, CredSsp(Ntlm(), Clear(SERVER), early_authorization=early))
+        assert isinstance(ends.server.error, NotAuthorized)
+        assert ends.server.sent[-1] == (DENIED if early else b"") + CLOSE_NOTIFY
+        if early:
+            assert isinstance(ends.client.error, PeerRefused)
+            assert ends.client.error.kind is ErrorKind.NOT_AUTHORIZED
+            assert ends.client.error.code == 5
 
 
 class TestBounds:

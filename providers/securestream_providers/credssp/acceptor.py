@@ -101,6 +101,8 @@ def _authenticate(
         _verify_client(talk, context, key, negotiated.request)
         proof = binding.plaintext(Role.ACCEPTOR, talk.version, key, talk.nonce)
         talk.send(token=negotiated.token, pub_key_auth=context.wrap(proof))
+        # an errorCode would from here on be read as a verdict, or as the first data of the application
+        talk.last_word = DENIED if policy.early_authorization else b""
         delegated = yield from _receive_credentials(talk, context, policy)
         context.discard()
         if policy.early_authorization:

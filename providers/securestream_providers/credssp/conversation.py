@@ -55,6 +55,8 @@ class Conversation:
         self._peer: int | None = None
         self.nonce: bytes | None = None
         """The peer's, as it came, or what an initiator sends."""
+        self.last_word: bytes | None = None
+        """What a refusal says to an initiator that has sent its last TSRequest, and reads none any more."""
 
     @property
     def version(self) -> int:
@@ -137,7 +139,9 @@ class Conversation:
         """
         known = self._peer is not None and min(self._peer, self._policy.version)
         try:
-            if known and known >= _ERRORS_SINCE and known != _NO_ERRORS_IN:
+            if self.last_word is not None:
+                self.tunnel.send(self.last_word)
+            elif known and known >= _ERRORS_SINCE and known != _NO_ERRORS_IN:
                 self.send(error=kind)
                 return self.tunnel.take()
         except SecureStreamError:  # TLS has failed: only its alert is owed
