@@ -95,6 +95,7 @@ def _initiate(asked: _Asked) -> Handshake:
                 step = yield from inner.step()
             except HandshakeError as failure:
                 if failure.kind not in FALLBACK:
+                    _end(asked, mechanism, failure)
                     raise
                 failure.token = None
                 failures[mechanism] = failure
@@ -109,6 +110,14 @@ def _initiate(asked: _Asked) -> Handshake:
                     raise PeerRefused(told, kind=refusal.kind, code=refusal.code) from refusal
                 raise
     raise asked.journal.nothing_left()
+
+
+def _end(asked: _Asked, failed: Mechanism, failure: HandshakeError) -> None:
+    """Note why nothing is tried after a failure that is not one of `FALLBACK`."""
+    candidates = asked.policy.candidates
+    asked.journal.passed_over(failed, str(failure), failure)
+    for mechanism in candidates[candidates.index(failed) + 1 :]:
+        asked.journal.passed_over(mechanism, f"nothing is tried after this failure of {failed.name}")
 
 
 def _further(asked: _Asked, first: Mechanism, failures: dict[Mechanism, HandshakeError | None]) -> list[Mechanism]:

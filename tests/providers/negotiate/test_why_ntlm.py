@@ -393,7 +393,11 @@ def test_a_user_whom_the_kdc_does_not_believe_is_no_cause() -> None:
         assert met.error is not None
         assert not isinstance(met.error, NoCommonMechanism)
         assert not met.sent
-        assert met.error.negotiation is not None
+        report = met.error.negotiation
+        assert report is not None
+        assert report.reason_against("Kerberos") == str(met.error)
+        assert report.reason_against("NTLM") == "nothing is tried after this failure of Kerberos"
+        assert report.chosen is None
 
 
 def test_kerberos_is_chosen_where_it_can_be_had() -> None:
