@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from securestream.errors import NoAuthority, NoAuthorityKnown
-from securestream_providers.kerberos.effects import KdcRequest
+from securestream_providers.kerberos.effects import KdcRequest, KdcService
 from securestream_providers.kerberos.network import servers
 from securestream_providers.kerberos.network.servers import servers_of
 from securestream_providers.krb5.config import Krb5Config
@@ -91,7 +93,10 @@ async def test_no_such_name_is_an_answer(monkeypatch: pytest.MonkeyPatch, code: 
 
 @pytest.mark.parametrize("code", [None, SERVER_FAILURE, REFUSED])
 async def test_silence_and_failure_are_none(monkeypatch: pytest.MonkeyPatch, code: int | None) -> None:
-    with name_server(monkeypatch, code), pytest.raises(NoAuthority, match="DNS did not answer") as failed:
+    with (
+        name_server(monkeypatch, code),
+        pytest.raises(NoAuthority, match="no KDC of OFFICE .*DNS did not answer") as failed,
+    ):
         await servers_of(asked())
     assert not isinstance(failed.value, NoAuthorityKnown)
 
@@ -106,3 +111,13 @@ async def test_what_was_found_is_used_whatever_else_fails(monkeypatch: pytest.Mo
     with name_server(monkeypatch, NO_ERROR, srv("kdc.office.example", 88), tcp=SERVER_FAILURE):
         found = (await servers_of(asked())).addresses
     assert [(one.host, one.port, one.transport) for one in found] == [("kdc.office.example", 88, "udp")]
+
+
+@pytest.mark.parametrize(("service", "what"), [(KdcService.KDC, "KDC"), (KdcService.PASSWORD, "password server")])
+async def test_without_the_extra_a_realm_that_nobody_configured_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, service: KdcService, what: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "dns.resolver", None)
+    told = rf"no {what} of OFFICE is configured; .*, or by kdc=, or install securestream\[dns\]"
+    with pytest.raises(NoAuthorityKnown, match=told):
+        await servers_of(replace(asked(), service=service))

@@ -48,7 +48,7 @@ async def servers_of(request: KdcRequest) -> Servers:
         raise _unknown(
             request, f"no {what} of {request.realm} is configured; name one in [realms] of krb5.conf, or by kdc="
         )
-    found = await _looked_up(request)
+    found = await _looked_up(request, what)
     if not found:
         raise _unknown(
             request,
@@ -78,13 +78,13 @@ def _configured(realm: RealmConfig, service: KdcService) -> tuple[KdcAddress, ..
     )
 
 
-async def _looked_up(request: KdcRequest) -> tuple[KdcAddress, ...]:
+async def _looked_up(request: KdcRequest, what: str) -> tuple[KdcAddress, ...]:
     try:
         resolver = importlib.import_module("dns.resolver")
     except ImportError:
         raise _unknown(
             request,
-            f"no server of {request.realm} is configured; name one in [realms] of krb5.conf, or install "
+            f"no {what} of {request.realm} is configured; name one in [realms] of krb5.conf, or by kdc=, or install "
             "securestream[dns] to find it by SRV records",
         ) from None
     service = "_kerberos" if request.service is KdcService.KDC else "_kpasswd"
@@ -101,7 +101,7 @@ async def _looked_up(request: KdcRequest) -> tuple[KdcAddress, ...]:
             found.append(KdcAddress(host, port, transport))
     if failure is not None and not found:  # whoever keeps DNS from answering must not make a realm an unknown one
         raise NoAuthority(
-            f"no server of {request.realm} is configured, and DNS did not answer about it ({failure}); check the name "
+            f"no {what} of {request.realm} is configured, and DNS did not answer about it ({failure}); check the name "
             "servers, or name a KDC in [realms] of krb5.conf, or by kdc="
         ) from failure
     return tuple(found)
