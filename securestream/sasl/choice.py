@@ -6,6 +6,7 @@ server offers the -PLUS form of a mechanism and this end has bindings, the plain
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import entry_points
@@ -36,6 +37,11 @@ They are used where they are asked for by name, and never stand in `mechanisms`.
 
 ORDER: Final = (EXTERNAL, GS2_KRB5 + PLUS, GSSAPI, GSS_SPNEGO, SCRAM + PLUS, GS2_KRB5, SCRAM)
 """Strongest first. What is not here comes after these, in the order in which it is given."""
+
+_NAME: Final = re.compile(r"[A-Z0-9_-]{1,20}", re.ASCII)
+"""A mechanism's name (RFC 4422 3.1)."""
+
+_UNUSED: Final = "the server offers it, and it is none of those that may be used here"
 
 Factory = Callable[[], SaslMechanism]
 
@@ -118,7 +124,12 @@ def choose(
 
     Raises:
         NoCommonMechanism: none is left; the message says why for each.
+        UsageError: `names` is one text; split it.
     """
+    if isinstance(names, str):
+        raise UsageError(
+            "the server's mechanisms are a sequence of names, not one text: split it, as its protocol says"
+        )
     at_server = {name.upper() for name in names}
     candidates = _sorted([make() for make in mechanisms().values()] if known is None else known)
     considered: list[Consideration] = []
@@ -127,6 +138,8 @@ def choose(
         if not reason:
             return one
         considered.append(Consideration(one.info.name, one.info.name, Verdict.PASSED_OVER, reason))
+    unused = sorted(at_server.difference(one.info.name for one in candidates))
+    considered += [Consideration(name, name, Verdict.PASSED_OVER, _UNUSED) for name in unused if _NAME.fullmatch(name)]
     raise NoCommonMechanism(
         "no SASL mechanism is left: " + "; ".join(str(one) for one in considered),
         negotiation=Negotiation(Role.INITIATOR, tuple(considered), tuple(sorted(at_server))),

@@ -106,6 +106,23 @@ def test_names_are_compared_without_regard_to_case_and_order() -> None:
     assert name_of(["scram-sha-256", "Gssapi"]) == "GSSAPI"
 
 
+def test_what_a_server_offers_beside_them_is_named() -> None:
+    """So that who has an old server learns which mechanism is to be named; nothing else of the server's is shown."""
+    with pytest.raises(NoCommonMechanism) as failed:
+        name_of(["Plain", "DIGEST-MD5", "EXTERNAL", "\x1b[31m", "X" * 21])
+    told = str(failed.value)
+    for name in ("PLAIN", "DIGEST-MD5"):
+        assert f"{name}: passed over: the server offers it, and it is none of those that may be used here" in told
+    assert "SCRAM-SHA-256: passed over: the server does not offer it" in told
+    assert "\x1b" not in told
+    assert "X" * 21 not in told
+
+
+def test_names_in_one_text_are_a_mistake() -> None:
+    with pytest.raises(UsageError, match="split it"):
+        name_of("GSSAPI SCRAM-SHA-256")
+
+
 def test_what_a_credential_cannot_do_is_passed_over() -> None:
     assert name_of(NAMES, ALICE) == "GSSAPI"
     assert name_of(NAMES, Realm().tickets()) == "GSSAPI"
