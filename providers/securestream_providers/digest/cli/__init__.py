@@ -1,0 +1,1 @@
+"""What Digest brings to the demonstration."""
