@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from securestream.cli.arguments import parser
 from securestream.cli.demo.certificates import Authority
 from securestream.services.accounts_sqlite import SqliteAccounts
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -207,8 +207,7 @@ def test_the_readme_s_client_and_server_talk_to_each_other(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_realm: None
 ) -> None:
     SqliteAccounts(tmp_path / "accounts.db").add(r"CORP\alice", "correct horse")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     client, server, _ = (block.replace("9000", port) for block in blocks("python"))
     monkeypatch.chdir(tmp_path)
     lines = run("-c", AROUND.replace("PORT", repr(port)), backend, client, server)

@@ -11,6 +11,7 @@ import pytest
 from securestream.cli.demo import legs
 from securestream.cli.demo.legs import TCP, UDP, Leg, Message, MessageFlip
 from securestream.cli.demo.wire import CLIENT, SERVER
+from tests.ports import free_port
 
 
 def answer(request: bytes) -> bytes:

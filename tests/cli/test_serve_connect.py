@@ -24,6 +24,7 @@ from securestream.services.nt_hash import nt_hash
 from tests.cli.keys import seal_key
 from tests.cli.pairs import MemoryStream
 from tests.cli.processes import PASSWORD, Running, run
+from tests.ports import free_port
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 ALICE = ("--package", "ntlm", "--user", r"CORP\alice")

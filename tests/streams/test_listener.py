@@ -37,6 +37,7 @@ from securestream.streams.negotiate import NegotiateStream
 from securestream.streams.tls import TlsStream
 from securestream.streams.transport import TcpListener
 from securestream_providers.schannel import Schannel
+from tests.ports import free_port
 from tests.streams.pairs import AUTHORITY, SERVER, below, both, closing, receive_exactly
 from tests.streams.toy import ALICE, MALLORY, Toy
 
@@ -377,9 +378,9 @@ async def test_the_source_of_a_client_is_told_to_its_handshake() -> None:
 
 
 async def test_closing_the_listener_ends_serve() -> None:
-    listener = await listen("127.0.0.1", 0, package=Toy(), credential=ALICE)
-    port = listener.port
-    with anyio.fail_after(5):
+    port = free_port()
+    listener = await listen("127.0.0.1", port, package=Toy(), credential=ALICE)
+    with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(listener.serve, echo)
             await anyio.wait_all_tasks_blocked()

@@ -12,7 +12,8 @@ from typing import Final
 
 from tests.interop.peers.accounts import DOMAIN
 from tests.interop.peers.places import APACHE_PACKAGES
-from tests.interop.peers.web_server import BODY, REALM, WebServer, free_port
+from tests.interop.peers.web_server import BODY, REALM, WebServer
+from tests.ports import free_port
 
 __all__ = ["BODY", "MODULES", "NAME", "REALM", "SERVER", "Apache", "missing", "version"]
 

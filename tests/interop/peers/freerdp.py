@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Generator, Mapping
@@ -16,6 +15,7 @@ from typing import Final
 
 from tests.certificates import Pair
 from tests.interop.peers.places import FREERDP_PACKAGES
+from tests.ports import free_port
 
 NAME = "FreeRDP"
 PROGRAMS: Final = ("xfreerdp", "freerdp-shadow-cli", "winpr-hash", "Xvfb")
@@ -158,8 +158,7 @@ def shadow(
     (configuration / "shadow.key").write_bytes(own.key_pem)
     sam = folder / "sam"
     sam.write_text("".join(_account(user, domain, password) for (domain, user), password in accounts.items()))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     log = folder / "shadow.log"
     command = ["stdbuf", "-oL", "freerdp-shadow-cli", f"/port:{port}", "/bind-address:127.0.0.1"]
     with _running([*command, f"/sam-file:{sam}", "/sec:nla", "+auth"], environment, log):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 import subprocess
 import time
@@ -14,26 +13,13 @@ from typing import Any, Final, Self
 
 from securestream_providers.krb5.config import KdcAddress, Krb5Config, RealmConfig
 from tests.interop.peers.mit_tools import ETYPES, NAME, MitTools, ToolFailed, missing, program, version
+from tests.ports import free_port
 
 __all__ = ["ETYPES", "HOST", "NAME", "REALM", "MitKdc", "ToolFailed", "missing", "version"]
 
 REALM: Final = "MIT.TEST"
 HOST: Final = "server.mit.test"
 PATIENCE: Final = 15.0
-
-
-def _free_port() -> int:
-    """A port of 127.0.0.1 that is free for UDP and TCP alike, below those that systems give away by themselves."""
-    for _ in range(100):
-        port = random.randrange(20000, 32000)
-        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-            try:
-                stream.bind(("127.0.0.1", port))
-                datagrams.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("no port is free for UDP and TCP")
 
 
 class MitKdc(MitTools):
@@ -81,7 +67,7 @@ class MitKdc(MitTools):
     # --- life ------------------------------------------------------------------------------------------------------
 
     def _choose_ports(self) -> None:
-        self.port, self.kpasswd_port, kadmin_port = _free_port(), _free_port(), _free_port()
+        self.port, self.kpasswd_port, kadmin_port = free_port(), free_port(), free_port()
         self._write_configuration()
         (self.folder / "acl").write_text(f"*/admin@{self.realm} *\n")
         settings: dict[str, object] = {

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import functools
 import os
-import random
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -23,6 +20,7 @@ import pytest
 
 from tests.certificates import Pair
 from tests.interop.peers.namespace import Namespace
+from tests.ports import free_port
 
 TIMEOUT = 20.0
 
@@ -161,15 +159,6 @@ def _version(tool: str) -> str:
     text = subprocess.run([tool, argument], capture_output=True, text=True, check=True).stdout
     found = re.search(r"\d+\.\d+\.\d+", text)
     return found[0] if found else "?"
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free, below those that systems give away by themselves."""
-    for _ in range(100):
-        port = random.randrange(20000, 32000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise OSError("no port is free")
 
 
 def _files(folder: Path, setup: Setup, who: str) -> tuple[Path | None, Path | None, Path | None]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -16,18 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.ports import free_port
+
 REALM: Final = "the realm of this server"
 BODY: Final = b"what only the authenticated read\n"
 PATIENCE: Final = 15.0
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free, below those that systems give away by themselves."""
-    for _ in range(100):
-        port = random.randrange(20000, 32000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise OSError("no port is free")
 
 
 class WebServer(ABC):

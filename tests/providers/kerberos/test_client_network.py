@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import random
 import socket
 import ssl
 import sys
@@ -26,6 +25,7 @@ from securestream_providers.krb5.config import KdcAddress, Krb5Config, RealmConf
 from securestream_providers.krb5.kkdcp import unwrap_proxied, wrap_proxied
 from securestream_providers.krb5.messages import KrbError, PrincipalName
 from tests.certificates import authority
+from tests.ports import free_port
 from tests.providers.kerberos.scripted_kdc import NOW
 
 pytestmark = pytest.mark.anyio
@@ -51,24 +51,10 @@ def at(port: int, transport: str = "any") -> KdcAddress:
     return KdcAddress("127.0.0.1", port, transport)
 
 
-def both_free() -> int:
-    """A port that is free for datagrams and streams, below those that systems give away by themselves."""
-    for _ in range(100):
-        port = random.randrange(20000, 32000)
-        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-            try:
-                stream.bind(("127.0.0.1", port))
-                datagrams.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("no port is free for UDP and TCP")
-
-
 @asynccontextmanager
 async def udp_server(answer: Callable[[bytes], list[bytes]], port: int = 0) -> AsyncGenerator[int]:
     """Answers datagrams, by default at a port that a TCP server can have, too."""
-    port = port or both_free()
+    port = port or free_port()
     async with await anyio.create_udp_socket(local_host="127.0.0.1", local_port=port) as udp:
 
         async def serve() -> None:
@@ -122,13 +108,6 @@ def answering(octets: bytes, wait: float = 0.0) -> Callable[[ByteStream], Awaita
         await stream.send(octets)
 
     return serve
-
-
-async def closed_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-        return port
 
 
 async def test_a_datagram_is_answered() -> None:
@@ -199,7 +178,7 @@ async def test_a_large_request_goes_by_tcp_first() -> None:
 async def test_a_refused_server_costs_no_time() -> None:
     async with tcp_server(answering(framed(ANSWER))) as port:
         before = time.monotonic()
-        asked = request(at(await closed_port(), "tcp"), at(port, "tcp"), kdc_timeout=5.0)
+        asked = request(at(free_port(), "tcp"), at(port, "tcp"), kdc_timeout=5.0)
         assert await KdcPerformer().perform(asked) == ANSWER
         assert time.monotonic() - before < 2
 

@@ -19,11 +19,11 @@ from securestream_providers.kerberos.network.last_answers import (
 )
 from securestream_providers.kerberos.network.performer import KdcPerformer
 from securestream_providers.kerberos.network.race import first_answer
+from tests.ports import free_port
 from tests.providers.kerberos.test_client_network import (
     ANSWER,
     answering,
     at,
-    closed_port,
     error,
     framed,
     request,
@@ -134,7 +134,7 @@ async def test_a_reply_too_big_for_a_datagram_says_nothing_against_datagrams() -
 
 
 async def test_when_the_last_one_dies_the_others_are_asked() -> None:
-    performer, refusing = KdcPerformer(), await closed_port()
+    performer, refusing = KdcPerformer(), free_port()
     async with tcp_server(answering(framed(ANSWER))) as first:
         asked = request(at(refusing, "tcp"), at(first, "tcp"))
         assert await performer.perform(asked) == ANSWER

@@ -22,6 +22,7 @@ from securestream_providers.krb5.kkdcp import unwrap_proxied, wrap_proxied
 from securestream_providers.krb5.messages import KrbError
 from securestream_providers.krb5.numbers import ErrorCode
 from tests.certificates import authority
+from tests.ports import free_port
 from tests.providers.kerberos.forged import REALM, Bench
 
 pytestmark = pytest.mark.anyio
@@ -242,8 +243,9 @@ async def test_a_port_that_is_taken_is_an_error(bench: Bench) -> None:
 
 
 async def test_it_ends_with_its_block_and_leaves_no_socket() -> None:
-    async with EmbeddedKdc("B.EXAMPLE") as kdc:
-        port = kdc.server.port
+    port = free_port()
+    async with EmbeddedKdc("B.EXAMPLE", port=port):
+        pass
     with pytest.raises(OSError, match=r"."):
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             stream.extra(SocketAttribute.remote_port)
