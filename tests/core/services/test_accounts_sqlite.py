@@ -339,6 +339,7 @@ def test_processes_that_make_the_store_at_once_agree_on_its_key(path: Path) -> N
 
 
 @posix
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # as in tests/core/test_fork.py
 def test_a_forked_child_opens_a_connection_of_its_own(store: SqliteAccounts, path: Path) -> None:
     with store._database.reading():  # pyright: ignore[reportPrivateUsage]  # the lock is held while forking
         read, write = os.pipe()

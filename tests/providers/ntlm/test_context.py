@@ -289,6 +289,7 @@ def test_discard_is_idempotent_and_final() -> None:
             use()
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # as in tests/core/test_fork.py
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_cannot_seal() -> None:
     """No keystream is used by two processes (SECURITY: fork and export)."""
