@@ -8,6 +8,7 @@ scope's state, as `securestream.http.uvicorn_connections` does.
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias, cast
@@ -15,7 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 from securestream.carrier import Admit
 from securestream.channel_bindings import ChannelBindings
 from securestream.drive import Services
-from securestream.errors import MalformedMessage, UsageError
+from securestream.errors import HandshakeError, InvalidToken, MalformedMessage, UsageError, kind_of
 from securestream.http.performing import authenticate, bound, http_options
 from securestream.http.schemes import HttpField, HttpRequest, Origin, ServerScheme
 from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
@@ -36,6 +37,8 @@ CONNECTION: Final = "securestream.connection"
 """Where in the scope's state a server puts the `HttpConnection` of the request's connection."""
 BODY_LIMIT: Final = 1 << 20
 """Octets of a body that are read where a scheme looks at it."""
+
+_log = logging.getLogger(__name__)
 
 _PROXIED: Final = frozenset((b"via", b"forwarded", b"x-forwarded-for"))
 """Fields by which a proxy tells that it passed the request on."""
@@ -60,6 +63,9 @@ def connection_of(scope: Scope) -> HttpConnection | None:
 
 class AuthenticationMiddleware:
     """Wraps an ASGI application; requests that authenticate nobody never reach it.
+
+    The client is told as little as its scheme tells; why a request was refused, the log says. Override
+    `handle_handshake_error` to do more about it.
 
     Args:
         app: the application.
@@ -122,7 +128,9 @@ class AuthenticationMiddleware:
         try:
             request = self._request(scope)
         except MalformedMessage as error:
-            await _respond(scope, receive, send, 400, (), f"the credentials are malformed: {error}")
+            malformed = InvalidToken(f"the credentials are malformed: {error}")
+            await self.handle_handshake_error(malformed, _source(scope))
+            await _respond(scope, receive, send, 400, (), str(malformed))
             return
         scheme = self._server.scheme_of(request)
         if scheme is not None and scheme.needs_body and scope["type"] == "http":
@@ -140,9 +148,22 @@ class AuthenticationMiddleware:
                 self._server, request, self._options_for(request, scope), self._connection(scope), self._services
             )
         if isinstance(outcome, Refused):
+            if outcome.error is not None:
+                await self.handle_handshake_error(outcome.error, _source(scope))
             await _refuse(scope, receive, send, outcome)
             return
         await self._serve(scope, receive, send, outcome)
+
+    async def handle_handshake_error(self, error: HandshakeError, source: str) -> None:
+        """Credentials came and were refused; the response says so. Logs one line.
+
+        Override it to count, or to ban.
+
+        Args:
+            error: why.
+            source: the client's address.
+        """
+        _log.info("authentication of %s failed (%s): %s", source or "a client", kind_of(error).sspi, error)
 
     def _known(self, scope: Scope) -> Admitted | None:
         connection = self._connection(scope)
@@ -163,10 +184,8 @@ class AuthenticationMiddleware:
         )
 
     def _options_for(self, request: HttpRequest, scope: Scope) -> Options:
-        client = scope.get("client")
-        options = (
-            replace(self._options, source=str(client[0])) if client and not self._options.source else self._options
-        )
+        source = self._options.source or _source(scope)
+        options = replace(self._options, source=source) if source else self._options
         if not request.origin.is_secure:
             return options
         bindings = self._bindings(scope) if callable(self._bindings) else self._bindings
@@ -226,6 +245,12 @@ class _Confirming:
 def _with_fields(message: Message, fields: Iterable[HttpField]) -> Message:
     added = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in fields]
     return {**message, "headers": [*message.get("headers", ()), *added]}
+
+
+def _source(scope: Scope) -> str:
+    """The client's address, where the server tells it."""
+    client = cast("Sequence[Any] | None", scope.get("client"))
+    return str(client[0]) if client else ""
 
 
 def _origin(scope: Scope, fields: Sequence[tuple[bytes, bytes]]) -> Origin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from securestream.channel_bindings import ChannelBindings
 from securestream.credentials import Accounts
 from securestream.drive import respond_blocking
-from securestream.errors import ContextExpired, NotAuthorized, Unsupported, UsageError
+from securestream.errors import ContextExpired, HandshakeError, NotAuthorized, Unsupported, UsageError
 from securestream.http.asgi import (
     CONNECTION,
     ESTABLISHED,
@@ -152,6 +152,30 @@ def test_malformed_credentials_are_a_bad_request() -> None:
     for scope in (_scope(HELLO, HELLO), _scope(b"One a, Two b"), _scope(b"("), _scope(HELLO, headers=[(b"host", b"")])):
         assert _serve(middleware, scope)[0]["status"] == 400
     assert app.scopes == []
+
+
+def test_why_a_request_was_refused_is_logged_and_can_be_handled(caplog: pytest.LogCaptureFixture) -> None:
+    """The client sees 401 whatever it was; whoever runs the server has to learn more."""
+    caplog.set_level("INFO")
+    middleware, _ = _middleware()
+    _serve(middleware, _scope())
+    assert not caplog.messages, "to be asked for credentials is no failure"
+    _serve(middleware, _scope(encode_token("One", b"wrong").encode()))
+    _serve(middleware, _scope(b"One !!!"))
+    refused, malformed = caplog.messages
+    assert refused == "authentication of 192.0.2.1 failed (SEC_E_INVALID_TOKEN): no hello"
+    assert malformed.startswith(
+        "authentication of 192.0.2.1 failed (SEC_E_INVALID_TOKEN): the credentials are malformed: "
+    )
+
+    class Counting(AuthenticationMiddleware):
+        seen: ClassVar[list[tuple[str, str]]] = []
+
+        async def handle_handshake_error(self, error: HandshakeError, source: str) -> None:
+            self.seen.append((source, str(error)))
+
+    _serve(Counting(Application(), [one_leg()]), _scope(encode_token("One", b"wrong").encode(), client=None))
+    assert Counting.seen == [("", "no hello")]
 
 
 def test_a_scheme_of_several_legs_needs_a_connection_of_http_1_1() -> None:
