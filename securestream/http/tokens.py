@@ -18,6 +18,7 @@ from securestream.nested import Nested
 from securestream.options import Options, Role
 from securestream.principal import unauthenticated
 from securestream.provider import Capability, Established, Handshake, SecurityPackage, TargetName
+from securestream.registry import Registry
 from securestream.sasl.mechanism import NoLayer
 
 
@@ -26,7 +27,7 @@ class TokenScheme:
 
     Args:
         name: the scheme's name.
-        package: whose tokens it carries.
+        package: whose tokens it carries; the name of an installed one, or the package itself.
         credential: as whom, or with what to verify; `None` for the package's default.
         service: the class of the service principal name that a client asks for, ``HTTP/<host of the origin>``.
         needs_connection: whether each handshake takes several legs; `None` for "NTLM does, others may".
@@ -34,12 +35,15 @@ class TokenScheme:
             or has no tls-server-end-point: a man in the middle with a certificate of his own can then relay.
         server_proof: ``"when sent"`` also lets a client take a final response without the token that proves the server:
             proxies send none with their answer to CONNECT. `Established.peer` is then nobody.
+
+    Raises:
+        UsageError: no package has that name.
     """
 
     def __init__(
         self,
         name: str,
-        package: SecurityPackage,
+        package: str | SecurityPackage,
         credential: Credential | None = None,
         *,
         service: str = "HTTP",
@@ -48,7 +52,7 @@ class TokenScheme:
         server_proof: ServerProof = "required",
     ) -> None:
         self._name = name
-        self._package = package
+        self._package = Registry.installed()[package] if isinstance(package, str) else package
         self._credential = credential
         self._service = service
         self._needs_connection = name.upper() == "NTLM" if needs_connection is None else needs_connection

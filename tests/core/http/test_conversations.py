@@ -50,6 +50,12 @@ def _pair(scheme: TokenScheme, other: TokenScheme | None = None) -> Conversation
     return Conversation(HttpServer(scheme), HttpClient(ORIGIN, other or scheme))
 
 
+def test_a_package_may_be_named() -> None:
+    assert "NTLM" in TokenScheme("NTLM", "ntlm").challenges(REQUEST, http())
+    with pytest.raises(UsageError, match="no package is called 'ntml'"):
+        TokenScheme("NTLM", "ntml")
+
+
 # --- schemes of one leg and of several --------------------------------------------------------------------------------
 
 
