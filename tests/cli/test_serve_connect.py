@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import contextlib
 import json
 import os
 import signal
@@ -153,7 +154,7 @@ class PlainEcho:
                 end, _ = self.listener.accept()
             except OSError:
                 return
-            with end:
+            with end, contextlib.suppress(OSError):
                 end.sendall(_all(end)[::-1])
 
 
