@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securestream.errors import HandshakeError, MalformedMessage
+from securestream.channel_bindings import ChannelBindings
+from securestream.errors import HandshakeError, MalformedMessage, PeerRefused
 from securestream.http.fields import parse_authorization, parse_challenges
+from securestream.options import BindingPolicy
+from securestream.provider import SecurityContext
 from securestream.redaction import Secret
 from securestream_providers.digest.algorithms import Algorithm, Qop
+from securestream_providers.digest.bindings import VERSION_1, DigestBinding
 from securestream_providers.digest.counts import LARGEST, WINDOW, Window
 from securestream_providers.digest.messages import DigestChallenge, DigestInfo, DigestResponse
 from securestream_providers.digest.nonces import Judgement, Nonces
@@ -57,6 +62,13 @@ INFORMATION = st.builds(
     nc=st.none() | COUNTS,
     nextnonce=OPTIONAL,
 )
+BINDINGS = st.builds(
+    DigestBinding,
+    service_name=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=60),
+    channel_binding=st.binary(min_size=16, max_size=16).map(bytes.hex),
+)
+CHANNELS = st.none() | st.binary(max_size=40).map(ChannelBindings)
+ALICE = accounts()
 quick = settings(max_examples=60, deadline=None)
 
 
@@ -78,6 +90,22 @@ def test_responses_come_back(response: DigestResponse) -> None:
 
 
 @quick
+@given(RESPONSES, BINDINGS, st.binary(max_size=20))
+def test_bound_responses_come_back_and_none_with_another_cnonce(
+    response: DigestResponse, binding: DigestBinding, random: bytes
+) -> None:
+    bound = replace(response, binding=binding, cnonce=binding.cnonce(random))
+    authorization = parse_authorization([bound.encode()])
+    assert authorization is not None
+    assert DigestResponse.parse(authorization).binding == binding
+    for cnonce in (response.cnonce, replace(binding, service_name=f"{binding.service_name}x").cnonce(random)):
+        other = parse_authorization([replace(bound, cnonce=cnonce).encode()])
+        assert other is not None
+        with pytest.raises(MalformedMessage):
+            DigestResponse.parse(other)
+
+
+@quick
 @given(INFORMATION)
 def test_information_comes_back(information: DigestInfo) -> None:
     assert DigestInfo.parse((information.encode(),)) == information
@@ -96,6 +124,31 @@ def test_both_ends_agree_on_any_name_password_and_content(
     web = Web(World(), server, body=body)
     web.fetch(client, get(f"/{path}", method="POST", body=body))
     assert [outcome.peer.name for outcome in web.served] == [name]
+
+
+@settings(max_examples=40, deadline=None)
+@given(CHANNELS, CHANNELS, st.sampled_from(BindingPolicy), st.sampled_from(Algorithm))
+def test_who_is_bound_is_in_the_same_channel_and_who_is_in_another_is_let_in_by_no_policy_but_never(
+    here: ChannelBindings | None, there: ChannelBindings | None, policy: BindingPolicy, algorithm: Algorithm
+) -> None:
+    if here is None and policy is BindingPolicy.ALWAYS:
+        return
+    world = World()
+    own = replace(world.options, channel_bindings=here, binding_policy=policy)
+    web = Web(world, make_server(credential=ALICE, algorithms=[algorithm]), options=own)
+    try:
+        web.fetch(make_client(algorithms=[algorithm]), get(), replace(world.options, channel_bindings=there))
+    except PeerRefused:
+        assert here != there
+        assert policy is not BindingPolicy.NEVER
+        return
+    (outcome,) = web.served
+    assert isinstance(outcome.result, SecurityContext)
+    assert outcome.result.bound is (here is not None and here == there and policy is not BindingPolicy.NEVER)
+    if not outcome.result.bound:
+        assert (
+            here is None or policy is BindingPolicy.NEVER or (there is None and policy is BindingPolicy.WHEN_SUPPORTED)
+        )
 
 
 @quick
@@ -120,6 +173,13 @@ def test_only_what_was_made_is_good(text: str, random: bytes, milliseconds: int)
     judged = nonces.judge(nonces.make(START, random), START + timedelta(milliseconds=milliseconds))
     good = -30_000 <= milliseconds < 300_000
     assert judged.judgement is (Judgement.GOOD if good else Judgement.OLD)
+    marked = Nonces(Secret(KEY), "r", timedelta(minutes=5), marked=True)
+    assert marked.judge(text, START).judgement is Judgement.FOREIGN
+    for made, maker in ((marked.make(START, random), marked), (nonces.make(START, random), nonces)):
+        for shown in (made, made.removeprefix(VERSION_1), VERSION_1 + made):
+            for judge in (marked, nonces):
+                own = shown == made and judge is maker
+                assert judge.judge(shown, START).judgement is (Judgement.GOOD if own else Judgement.FOREIGN)
 
 
 @quick

@@ -7,6 +7,7 @@ from typing import Final
 from securestream.errors import MalformedMessage
 from securestream.http.fields import parse_information
 from securestream.readable import printable
+from securestream_providers.digest.bindings import is_marked
 from securestream_providers.digest.messages import SCHEME, from_field
 
 _SHOWN: Final = (
@@ -21,6 +22,8 @@ _SHOWN: Final = (
     "nc",
     "maxbuf",
     "cipher",
+    "service-name",
+    "channel-binding",
 )
 _LONGEST: Final = 100
 
@@ -38,6 +41,8 @@ def describe(token: bytes) -> str:
         return f"{len(token)} octets that are no Digest message"
     kind = _kind(parameters)
     shown = [f"{name} {printable(from_field(parameters[name])[:_LONGEST])}" for name in _SHOWN if name in parameters]
+    if is_marked(parameters.get("nonce", "")) and "response" not in parameters:
+        shown.append("asks for bindings")
     if "username" in parameters and parameters.get("userhash", "").lower() != "true":
         shown.insert(0, f"user {printable(from_field(parameters['username'])[:_LONGEST])}")
     return f"Digest {kind}: {', '.join(shown)}" if shown else f"Digest {kind}"

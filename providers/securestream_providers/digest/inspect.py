@@ -10,6 +10,7 @@ from securestream.errors import MalformedMessage
 from securestream.http.fields import SchemeValue, parse_challenges, parse_information
 from securestream.inspection import Inspection, Node, malformed, octets_text
 from securestream_providers.digest.algorithms import Algorithm
+from securestream_providers.digest.bindings import DigestBinding, is_marked
 from securestream_providers.digest.messages import SCHEME, from_field
 
 _LONGEST: Final = 65536
@@ -104,4 +105,19 @@ def _parameters(parameters: Mapping[str, str]) -> Iterator[Node]:
         elif name == "nc" and re.fullmatch(r"[0-9a-fA-F]{8}", value):
             number = int(value, 16)
             note = "the first request with this nonce" if number == 1 else f"request {number} with this nonce"
-        yield Node(name, from_field(value), note, secret=name in _SECRET)
+        elif name == "nonce" and is_marked(value):
+            note = "marked: asks for channel and service bindings"
+        elif name == "channel-binding":
+            note = "no channel" if DigestBinding("", value).is_unbound else "MD5 of the channel's bindings"
+        node = Node(name, from_field(value), note, secret=name in _SECRET)
+        yield _covering(node, value, parameters) if name == "cnonce" and is_marked(value) else node
+
+
+def _covering(node: Node, cnonce: str, parameters: Mapping[str, str]) -> Node:
+    """A cnonce that says that it covers bindings, and whether it does."""
+    service, channel = parameters.get("service-name"), parameters.get("channel-binding")
+    if service is None or channel is None:
+        return node.annotated("marked: covers service-name and channel-binding, of which one is missing", problem=True)
+    if not DigestBinding(service, channel).fits(cnonce):
+        return node.annotated("marked: covers another service-name or channel-binding than these", problem=True)
+    return node.annotated("marked: covers service-name and channel-binding")

@@ -7,6 +7,7 @@ import pytest
 from securestream.extensions import TokenInspector
 from securestream.inspection import Inspection, Node
 from securestream_providers.digest import Digest
+from securestream_providers.digest.bindings import DigestBinding
 from tests.providers.digest.test_messages import RFC_CHALLENGE, RFC_RESPONSE
 
 SASL_CHALLENGE = 'realm="elwood.innosoft.com",nonce="OA6MG9tEQGm2hh",qop="auth",algorithm=md5-sess,charset=utf-8'
@@ -91,3 +92,47 @@ def test_what_is_damaged_is_told(text: str) -> None:
     assert node is not None
     assert node.problem
     assert "malformed" in node.note
+
+
+BINDING = DigestBinding("HTTP/files.example.org", "8f1214c9c9cab8dc3bf866da9aba57a7")
+
+
+def bound(binding: DigestBinding, cnonce: str) -> str:
+    directives = ", ".join(parameter.encode() for parameter in binding.parameters)
+    return f'Digest username="a", nonce="+Upgraded+v1x", qop=auth, response="ab", cnonce="{cnonce}", {directives}'
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "note", "problem"),
+    [
+        ('Digest realm="r", qop="auth", nonce="+Upgraded+v1x"', "nonce", "marked: asks for channel and service", False),
+        ('Digest realm="r", qop="auth", nonce="x+Upgraded+v1"', "nonce", "", False),
+        (f'nonce="+Upgraded+v1x",{SASL_CHALLENGE[29:]}', "nonce", "marked: asks", False),
+        (bound(BINDING, BINDING.cnonce(bytes(16))), "cnonce", "marked: covers service-name and channel-bind", False),
+        (bound(BINDING, "+Upgraded+v1" + "0" * 64), "cnonce", "covers another service-name", True),
+        (bound(BINDING, "+Upgraded+v1"), "cnonce", "covers another service-name", True),
+        (bound(BINDING, "x").replace(BINDING.channel_binding, "0" * 32), "cnonce", "", False),
+        ('Digest nonce="x", response="ab", qop=auth, cnonce="+Upgraded+v1"', "cnonce", "one is missing", True),
+        (bound(BINDING, "x"), "service-name", "", False),
+        (bound(BINDING, "x"), "channel-binding", "MD5 of the channel", False),
+        (bound(BINDING, "x").replace(BINDING.channel_binding, "0" * 32), "channel-binding", "no channel", False),
+    ],
+)
+def test_bindings_are_shown_and_whether_the_cnonce_covers_them(text: str, name: str, note: str, problem: bool) -> None:
+    root = tree(text)
+    assert root is not None
+    node = root.find(name)
+    assert node is not None
+    assert note in node.note
+    assert bool(node.note) is bool(note)
+    assert (node.problem, node.secret) == (problem, False)
+
+
+def test_bindings_are_part_of_the_line_that_describes() -> None:
+    challenge = Digest().describe_token(b'Digest realm="r", nonce="+Upgraded+v1x"')
+    assert challenge == "Digest challenge: realm r, asks for bindings"
+    response = Digest().describe_token(bound(BINDING, BINDING.cnonce(bytes(16))).encode())
+    assert response == (
+        "Digest response: user a, qop auth, service-name HTTP/files.example.org, "
+        "channel-binding 8f1214c9c9cab8dc3bf866da9aba57a7"
+    )
