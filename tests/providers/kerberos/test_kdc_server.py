@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -35,13 +36,21 @@ def store(tmp_path: Path) -> SqlitePrincipals:
     return SqlitePrincipals(tmp_path / "kdc.db", realm=REALM)
 
 
-LIMITS = ServerLimits(connections=8, connections_of_source=4, idle=0.5, requests=3)
+LIMITS = ServerLimits(connections=8, connections_of_source=4, idle=60, requests=3)
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+def limits() -> ServerLimits:
+    return LIMITS
+
+
+hasty = pytest.mark.parametrize("limits", [replace(LIMITS, idle=0.5)], ids=["hasty"])
+
+
+@pytest.fixture
+async def bench(limits: ServerLimits) -> AsyncIterator[Bench]:
     """A serving realm with alice."""
-    made = Bench(limits=LIMITS)
+    made = Bench(limits=limits)
     made.kdc.add_principal("alice", "correct horse", etypes=(18,))
     async with made.kdc:
         yield made
@@ -73,7 +82,7 @@ async def test_datagrams_and_streams_at_one_port(bench: Bench) -> None:
     async with await anyio.create_connected_udp_socket("127.0.0.1", port) as datagrams:
         for _ in range(3):
             await datagrams.send(request)
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 reply = await datagrams.receive()
             assert KrbError.decode(reply).error_code == ErrorCode.PREAUTH_REQUIRED
         await datagrams.send(reply)  # CVE-2002-2443
@@ -90,30 +99,40 @@ async def test_a_reply_too_large_for_a_datagram_comes_by_tcp(bench: Bench) -> No
     request = bench.as_req("open")
     async with await anyio.create_connected_udp_socket("127.0.0.1", bench.kdc.server.port) as datagrams:
         await datagrams.send(request)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             error = KrbError.decode(await datagrams.receive())
     assert error.error_code == ErrorCode.RESPONSE_TOO_BIG
     (reply,) = await _by_tcp(bench.kdc.server.port, request)
     assert reply[0] == 0x6B
 
 
+@hasty
 async def test_a_client_that_says_nothing_or_too_much_is_dropped(bench: Bench) -> None:
     for octets in (b"", b"\0\0", b"\xff\xff\xff\xff", b"\x80\0\0\1x", _framed(b"x" * 100)[:50]):
         async with await anyio.connect_tcp("127.0.0.1", bench.kdc.server.port) as stream:
             if octets:
                 await stream.send(octets)
-            with anyio.fail_after(5), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            with anyio.fail_after(20), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
                 await stream.receive()
     request = bench.as_req("alice")
     with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
         await _by_tcp(bench.kdc.server.port, *[request] * 4)
 
 
+@hasty
 async def test_silent_clients_of_one_address_leave_room_and_the_server_serves_on(bench: Bench) -> None:
     port = bench.kdc.server.port
     idle = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(12)]
-    await anyio.sleep(0.8)
-    assert len(await _by_tcp(port, bench.as_req("alice"))) == 1
+    with anyio.fail_after(20):
+        while True:
+            try:
+                assert len(await _by_tcp(port, bench.as_req("alice"))) == 1
+                break
+            except (
+                anyio.EndOfStream,
+                anyio.BrokenResourceError,
+            ):  # the silent ones still have the share of this address
+                await anyio.sleep(0.1)
     for stream in idle:
         await stream.aclose()
 
@@ -225,7 +244,7 @@ async def test_a_store_that_blocks_is_asked_in_threads(store: SqlitePrincipals) 
         assert [reply[0] for reply in replies] == [0x6B] * 4
         async with await anyio.create_connected_udp_socket("127.0.0.1", kdc.server.port) as datagrams:
             await datagrams.send(bench.as_req("alice"))
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 assert (await datagrams.receive())[0] == 0x7E
     store.close()
 
@@ -285,13 +304,13 @@ async def test_the_proxy_protocol_over_tls(tmp_path: Path) -> None:
 
 async def test_two_hundred_silent_clients_of_one_address_do_not_shut_another_out() -> None:
     """SECURITY rule 2: what strangers may hold is bounded for each address, so that one cannot take it all."""
-    bench = Bench()
+    bench = Bench(limits=ServerLimits(idle=60))
     bench.kdc.add_principal("alice", "correct horse", etypes=(18,))
     request = bench.as_req("alice")
     async with bench.kdc as kdc:
         port = kdc.server.port
         silent = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(200)]
-        with anyio.fail_after(2):
+        with anyio.fail_after(20):
             async with await anyio.connect_tcp("127.0.0.1", port, local_host="127.0.0.2") as honest:
                 await honest.send(_framed(request))
                 size = int.from_bytes(await _exactly(honest, 4), "big")
