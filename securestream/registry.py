@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -18,7 +19,10 @@ DEFAULT_PACKAGE: Final = "negotiate"
 
 
 class Registry:
-    """An immutable set of packages, looked up by name without regard to case. Packages load when first asked for."""
+    """An immutable set of packages, looked up by name without regard to case. Packages load when first asked for.
+
+    Iteration, ``in`` and ``len`` are over the names under which they are announced.
+    """
 
     def __init__(self, packages: dict[str, SecurityPackage | EntryPoint]) -> None:
         self._packages = {name.lower(): package for name, package in packages.items()}
@@ -34,17 +38,28 @@ class Registry:
         return cls({package.info.name: package for package in packages})
 
     def __getitem__(self, name: str) -> SecurityPackage:
-        """The package of that name.
+        """The package that is announced under that name, or else calls itself so.
 
         Raises:
             UsageError: there is none; the message lists those there are.
         """
-        found = self._packages.get(name.lower())
-        if found is None:
+        key = self.announced(name)
+        if key is None:
             raise UsageError(f"no package is called {name!r}; there are: {', '.join(self) or 'none'}")
+        found = self._packages[key]
         if isinstance(found, EntryPoint):
-            self._packages[name.lower()] = found = _load(found)
+            self._packages[key] = found = _load(found)
         return found
+
+    def announced(self, name: str) -> str | None:
+        """Under which name the package `name` is announced: SSPI's WDigest is ``digest``. `None` if there is none."""
+        if name in self:
+            return name.lower()
+        for key in self:  # that name is known only to the packages themselves
+            with suppress(Exception):  # a third party's code may fail in any way; it is told of where it is asked for
+                if self[key].info.name.lower() == name.lower():
+                    return key
+        return None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._packages))

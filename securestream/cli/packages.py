@@ -7,6 +7,7 @@ import sys
 from typing import Any, TextIO
 
 from securestream.cli.report import Report, is_expected
+from securestream.cli.setup import carried_by
 from securestream.extensions import Negotiating
 from securestream.provider import Capability, PackageInfo, SecurityPackage
 from securestream.registry import Registry
@@ -26,6 +27,7 @@ def facts_of(package: SecurityPackage) -> dict[str, Any]:
         "negoex_scheme": None if info.negoex_scheme is None else str(info.negoex_scheme),
         "max_token": info.max_token,
         "mechanisms": _mechanisms(package),
+        "sasl": [mechanism.info.name for mechanism in carried_by(package)],
     }
 
 
@@ -49,6 +51,8 @@ def _paragraph(package: SecurityPackage) -> str:
     }
     if mechanisms := _mechanisms(package):
         rows["negotiates"] = ", ".join(mechanisms)
+    if carried := [mechanism.info.name for mechanism in carried_by(package)]:
+        rows["carries"] = ", ".join(carried) + ", where --sasl names it"
     return "\n".join((f"{info.name}: {info.comment}", *(f"    {key:<14} {value}" for key, value in rows.items())))
 
 

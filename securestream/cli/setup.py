@@ -123,8 +123,10 @@ def _mechanism(
         UsageError: it was not named, there is none of that name, or a server lacks what it needs.
     """
     if asked.sasl is None:
-        known = " or ".join(f"--sasl {one.info.name.lower()}{_but(one)}" for one in _carried_by(package))
-        raise UsageError(f"{package.info.name} carries a SASL mechanism, which must be named: {known or 'there is none'}")
+        known = " or ".join(f"--sasl {one.info.name.lower()}{_but(one)}" for one in carried_by(package))
+        raise UsageError(
+            f"{package.info.name} carries a SASL mechanism, which must be named: {known or 'none is here'}"
+        )
     named = find_mechanism(asked.sasl)
     if role is Role.ACCEPTOR:
         takes = _parameters(named)
@@ -146,8 +148,10 @@ def _but(mechanism: SecurityPackage) -> str:
     return "" if warning is None else f", but {warning}"
 
 
-def _carried_by(package: SecurityPackage) -> Iterator[SecurityPackage]:
+def carried_by(package: SecurityPackage) -> Iterator[SecurityPackage]:
     """The SASL mechanisms that `package` carries: it is asked about each that there is."""
+    if _SASL not in _parameters(package):
+        return
     factory: Callable[..., SecurityPackage] = type(package)
     for name in (*mechanisms(), *(point.name for point in entry_points(group=SASL_ENTRY_POINTS))):
         try:

@@ -74,6 +74,8 @@ class Running:
 
     def _json(self) -> str:
         event = self.event()
+        while event["event"] != "listening":  # a warning comes before
+            event = self.event()
         return f"{event['host']}:{event['port']}"
 
     @staticmethod

@@ -42,7 +42,7 @@ def test_scenes_of_providers_are_found_by_their_package_s_name(monkeypatch: pyte
 def test_each_installed_package_brings_its_own(installed: None, tmp_path: Path) -> None:
     with scenes_of("Schannel")[0](tmp_path) as own:
         assert own.secrets() == {}
-    assert all(scenes_of(package) for package in ("credssp", "kerberos", "negotiate", "ntlm"))
+    assert all(scenes_of(package) for package in ("credssp", "digest", "kerberos", "negotiate", "ntlm"))
 
 
 def test_a_scene_hides_its_password_and_what_else_it_names() -> None:

@@ -40,6 +40,7 @@ def test_machines_get_the_same_as_json() -> None:
             "negoex_scheme": None,
             "max_token": 100,
             "mechanisms": [],
+            "sasl": [],
         }
     ]
 

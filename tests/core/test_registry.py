@@ -69,6 +69,14 @@ class TestInstalled:
         assert list(packages) == ["broken", "sharedkey"], "a broken one hurts nobody until it is used"
         assert packages["sharedkey"] is packages["SharedKey"]
 
+    def test_a_package_is_found_by_the_name_that_it_has_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        packages = entries(monkeypatch, ("broken", "no_such_module:Package"), ("mine", OURS))
+        assert packages["sharedKEY"] is packages["mine"]
+        assert (packages.announced("SharedKey"), packages.announced("MINE")) == ("mine", "mine")
+        assert packages.announced("another") is None
+        with pytest.raises(UsageError, match="no package is called 'another'; there are: broken, mine"):
+            packages["another"]
+
     @pytest.mark.parametrize("value", ["no_such_module:Package", "examples.custom_provider:NoSuchName"])
     def test_a_broken_one_is_named_in_one_sentence(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
         packages = entries(monkeypatch, ("broken", value))

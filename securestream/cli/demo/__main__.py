@@ -274,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     problems: list[str] = []
     played = altered = 0
     for name in asked.package or _in_order(registry):
-        makers = scenes_of(name)
+        makers = scenes_of(registry.announced(name) or name)
         if not makers:
             print(f"\n== {name}: not demonstrated, since no scene of it is installed")
             continue
