@@ -115,7 +115,8 @@ class Options:
         protection: the least protection that the context must give to data.
         flags: further features wanted of the context; what `protection` implies is added by `wanted`.
         channel_bindings: the outer channel's bindings, or `None`.
-        binding_policy: an acceptor's demand on the initiator's bindings.
+        binding_policy: an acceptor's demand on the initiator's bindings. An initiator whose mechanism lets it see
+            whether the acceptor asks for them (HTTP Digest) goes on with no other under `BindingPolicy.ALWAYS`.
         impersonation: the most that an initiator allows; the least that an acceptor demands. `ContextFlags.DELEGATE`
             among `flags` allows delegation, too. The default is .NET's for both ends.
         limits: bounds before authentication.

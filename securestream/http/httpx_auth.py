@@ -46,8 +46,8 @@ class SecureAuth(httpx.Auth):
         options: what is asked of handshakes; by default no protection of data, which is TLS's business.
         services: who performs effects; `None` for the process-wide ones.
         preemptive: whether to authenticate before the server asks, as far as a scheme can: Digest with a nonce that it
-            has already, tokens where there is no TLS, since the certificate that they are bound to comes with the first
-            response.
+            has already, tokens; neither where they are bound to the server's certificate, which comes with the first
+            response (`SecureTransport` has it before).
 
     Raises:
         UsageError: a scheme needs its connection.

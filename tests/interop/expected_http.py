@@ -35,12 +35,15 @@ _CURL = (
     *(f"Digest {algorithm} auth-int" for algorithm in COMMON),
     *(f"Digest {algorithm} userhash" for algorithm in COMMON),
     *(f"Digest {algorithm}, refused" for algorithm in UNCOMMON),
+    "Digest https, marked nonce",
+    "Digest https, unbound refused",
     "Digest, several challenges",
     "Digest, stale nonce",
     "Digest, wrong password",
     "Digest, names in UTF-8 and quoted",
 )
 _REQUESTS = (
+    "Digest, marked nonce",
     *(f"Digest {algorithm}" for algorithm in COMMON[:3]),
     *(f"Digest {algorithm}, refused" for algorithm in (*COMMON[3:], *UNCOMMON)),
     "Digest, several challenges",
@@ -48,6 +51,7 @@ _REQUESTS = (
     "Digest, wrong password",
 )
 _HTTPX = (
+    "Digest, marked nonce",
     *(f"Digest {algorithm}" for algorithm in COMMON),
     "Digest, several challenges",
     "Digest, stale nonce",

@@ -122,6 +122,9 @@ class Sites:
                     self._digest((algorithm,), qops, userhash=userhash)
         self._digest(COMMON_FIRST, "auth")
         self._digest(UNCOMMON_FIRST, "auth")
+        digest = [DigestServer(self._accounts, REALM, served=["localhost"])]
+        self._add("/digest-marked", digest)
+        self._add("/bound-digest", digest, policy=BindingPolicy.ALWAYS)
         self._add(
             "/digest-short", [DigestServer(self._accounts, REALM, algorithms=(Algorithm.SHA_256,), lifetime=SHORT)]
         )

@@ -172,6 +172,20 @@ def test_digest(ends: Ends, matrix: Filler) -> None:
         matrix.fill(HTTP, "curl", ends.version, "client", f"Digest {token}", "alice")
 
 
+def test_digest_with_marked_nonces(ends: Ends, matrix: Filler) -> None:
+    """Under TLS the server asks for bindings by a marker in its nonces, which curl gives back, and knows no more of."""
+    paths = [digest_path(one) for one in algorithms(COMMON)]
+    assert ends.all_seen(*DIGEST, paths=paths, scheme="https") == [Seen(USER, "WDigest", 0)] * len(paths)
+    assert ends.seen(*DIGEST, path="/digest-marked") == expect("WDigest")
+    done = ends.curl.run(*DIGEST, "--verbose", ends.origins["https"] + paths[0])
+    (sent,) = re.findall(r"^> Authorization: (.*)", done.stderr, re.MULTILINE)
+    assert 'nonce="+Upgraded+v1' in sent
+    assert "channel-binding" not in sent
+    matrix.fill(HTTP, "curl", ends.version, "client", "Digest https, marked nonce", "alice, unbound")
+    assert ends.seen(*DIGEST, path="/bound-digest", scheme="https") == [401, 401]
+    matrix.fill(HTTP, "curl", ends.version, "client", "Digest https, unbound refused", "401")
+
+
 def test_digest_with_hashed_names(ends: Ends, matrix: Filler) -> None:
     urls = [ends.origins["http"] + digest_path(one, userhash=True) for one in algorithms(COMMON)]
     done = ends.curl.run(*DIGEST, "--verbose", *urls)

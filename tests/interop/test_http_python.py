@@ -184,6 +184,16 @@ def test_digest_that_requests_computes_otherwise(origin: str, client: Client, to
 
 
 @clients
+def test_a_marked_nonce(origin: str, client: Client, matrix: Filler) -> None:
+    """By which the server asks for bindings: the client gives it back, and knows no more of it."""
+    for _ in range(2):
+        responses = client.fetch(f"{origin}/digest-marked/x")
+        assert Seen.parse(responses[-1].content) == Seen(USER, "WDigest", 0)
+        assert len(responses) == 1 or '"+Upgraded+v1' in responses[0].headers["www-authenticate"]
+    matrix.fill(HTTP, client.name, client.version, "client", "Digest, marked nonce", "alice")
+
+
+@clients
 def test_several_challenges(origin: str, client: Client, matrix: Filler) -> None:
     assert client.seen(origin + digest_path(COMMON_FIRST)) == Seen(USER, "WDigest", 0)
     matrix.fill(HTTP, client.name, client.version, "client", "Digest, several challenges", "alice")

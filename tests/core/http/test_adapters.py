@@ -72,7 +72,8 @@ async def test_auth_with_digest(origin: str, realm: Realm) -> None:
         second = await client.get(f"{origin}/x")
         assert [(one.status_code, one.text) for one in (first, second)] == [(200, "bob:3"), (200, "bob:0")]
         assert len(first.history) == 1
-        assert not second.history  # with the nonce that it had
+        # with the nonce that it had; bound to a certificate, it waits until that is there
+        assert len(second.history) == (1 if origin.startswith("https") else 0)
 
 
 async def test_auth_before_the_server_asks(origin: str, realm: Realm) -> None:
@@ -221,7 +222,7 @@ async def test_tls_with_another_certificate_than_the_servers_is_refused(realm: R
     elsewhere = end_point_bindings(AUTHORITY.leaf(["localhost"]).der)
     middleware = AuthenticationMiddleware(app, realm.offered(), services=realm.services, bindings=elsewhere)
     with serving(middleware, tls=LOCALHOST) as origin:
-        for scheme in (realm.as_(ALICE), ntlm(BOB)):
+        for scheme in (realm.as_(ALICE), ntlm(BOB), digest(BOB)):
             async with _client(origin, scheme, realm) as client:
                 assert (await client.get(origin)).status_code == 401
 
