@@ -44,7 +44,7 @@ def store() -> Iterator[_Hanging]:
 
 @pytest.mark.anyio
 async def test_a_store_that_hangs_does_not_hold_a_handshake_beyond_its_time(store: _Hanging) -> None:
-    async with serving(credential=Accounts(store), handshake_timeout=0.2) as listener:
+    async with serving(credential=Accounts(store), handshake_timeout=1) as listener:
         with pytest.raises((PeerRefused, PeerGone)):
             await connect("127.0.0.1", listener.port, package=Ntlm(), credential=Password("alice", PASSWORD))
         with anyio.fail_after(10):

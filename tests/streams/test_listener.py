@@ -219,10 +219,10 @@ async def test_a_bug_of_the_handler_is_loud(error: type[Exception]) -> None:
 
 
 async def test_silent_clients_lose_their_slots_in_time() -> None:
-    async with server(handshake_timeout=0.2, max_handshakes=2) as listener:
+    async with server(handshake_timeout=1, max_handshakes=2) as listener:
         silent = [await connect_tcp("127.0.0.1", listener.port) for _ in range(4)]
         async with closing(*silent):
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 while True:
                     try:
                         await talk(listener.port)
@@ -236,7 +236,7 @@ async def test_a_dribbling_client_does_not_stretch_its_time() -> None:
     async with server(handshake_timeout=0.3) as listener, await connect_tcp("127.0.0.1", listener.port) as stream:
 
         async def dribble() -> None:
-            await stream.send(b"\x16\x01\x00\x10\x00")
+            await stream.send(b"\x16\x01\x00\x10\x00")  # 4096 octets: they would take more than a minute
             while True:
                 await stream.send(b"x")
                 with anyio.move_on_after(0.02):
@@ -246,7 +246,7 @@ async def test_a_dribbling_client_does_not_stretch_its_time() -> None:
         started = time.monotonic()
         with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await dribble()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 15
 
 
 async def test_200_silent_clients_of_one_address_do_not_slow_honest_ones_of_another() -> None:
@@ -272,7 +272,7 @@ async def test_200_silent_clients_of_one_address_do_not_slow_honest_ones_of_anot
             silent.append(raw)
         try:
             await anyio.sleep(0.05)
-            assert await honest(listener.port) < 2 * quiet + 0.5
+            assert await honest(listener.port) < 2 * quiet + 10  # who holds a place holds it for 30 s
         finally:
             for raw in silent:
                 raw.close()
@@ -284,7 +284,7 @@ async def test_connections_of_one_address_beyond_its_share_are_closed_at_once() 
         async with closing(*held):
             await anyio.wait_all_tasks_blocked()
             async with await connect_tcp("127.0.0.1", listener.port) as third:
-                with anyio.fail_after(2), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                with anyio.fail_after(10), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
                     await third.receive()
 
 
@@ -327,15 +327,18 @@ async def test_admit_refuses_before_the_last_token() -> None:
 
 async def test_handshake_errors_can_be_handled_otherwise() -> None:
     errors: list[tuple[Exception, str]] = []
+    failed = anyio.Event()
 
     class Counting(SecureListener):
         async def handle_handshake_error(self, error: Exception, source: str) -> None:
             errors.append((error, source))
+            failed.set()
 
     async with server(listener=Counting) as listener:
         with pytest.raises(SecureStreamError):
             await connect("127.0.0.1", listener.port, package=Toy(), credential=MALLORY)
-        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(10):
+            await failed.wait()
     assert [(type(error), source) for error, source in errors] == [(LogonDenied, "127.0.0.1")]
 
 
@@ -347,20 +350,23 @@ class Ask(Effect[object]):
 async def test_the_time_limit_spans_what_the_handshake_waits_for() -> None:
     services = Services()
     errors: list[Exception] = []
+    failed = anyio.Event()
 
     class Counting(SecureListener):
         async def handle_handshake_error(self, error: Exception, source: str) -> None:
             errors.append(error)
+            failed.set()
 
     async def slow(effect: Ask) -> object:
         await anyio.sleep(30)
         return None
 
     services.register(Ask, slow)
-    async with server(package=Toy(need=Ask()), services=services, handshake_timeout=0.1, listener=Counting) as listener:
+    async with server(package=Toy(need=Ask()), services=services, handshake_timeout=0.5, listener=Counting) as listener:
         with pytest.raises(PeerRefused):
             await connect("127.0.0.1", listener.port, package=Toy(), credential=ALICE)
-        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(10):
+            await failed.wait()
     assert isinstance(errors[0], HandshakeTimeout)
 
 
