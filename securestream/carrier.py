@@ -20,7 +20,8 @@ The rules are those of [MS-NNS] 3.1.5 as .NET 8 follows them:
 * The acceptor always ends with a done frame, empty where it has no token. An initiator that is complete and has no
   token sends nothing: .NET's server would read an extra done frame as the length of data.
 * The token in a received done frame is processed. An initiator is finished when it is complete and has seen that frame.
-* What was established is submitted to `admit` BEFORE the last token leaves; a refusal takes that token's place.
+* What was established is submitted to `admit` BEFORE the last token leaves; a refusal takes that token's place. A
+  handshake whose peer could not be told then asks earlier, by `Admission`.
 
 A framing whose ``token(TokenKind.DONE, None)`` is empty (raw) has no closing leg: there the handshake is finished when
 the machine is.
@@ -28,7 +29,6 @@ the machine is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from securestream.credentials import Credential
@@ -47,6 +47,9 @@ from securestream.framing.base import EndOfInput, ErrorFrame, FrameEvent, Framin
 from securestream.machine import HandshakeMachine, State, Step, clear_frames, told_to_peer
 from securestream.options import ContextFlags, ImpersonationLevel, Limits, Options, Protection, Role, required_flags
 from securestream.provider import (
+    Admit as Admit,
+)
+from securestream.provider import (
     Capability,
     Established,
     Handshake,
@@ -56,8 +59,36 @@ from securestream.provider import (
     TargetName,
 )
 
-Admit = Callable[[Established], None]
-"""Judges what was established before the last token leaves; raises a `HandshakeError` (`NotAuthorized`) to refuse."""
+
+class Judge:
+    """Judges an outcome once: by `check_quality`, then by the caller's `admit`.
+
+    Given to a machine as its ``admit`` it answers the handshake that asks early; called again with the same outcome at
+    the end it says nothing more. Another peer or another result than was submitted is another outcome.
+
+    Args:
+        options: what was asked.
+        admit: the caller's judgement.
+    """
+
+    def __init__(self, options: Options, admit: Admit | None) -> None:
+        self._options = options
+        self._admit = admit
+        self._judged: Established | None = None
+
+    def __call__(self, established: Established) -> None:
+        """Judge.
+
+        Raises:
+            HandshakeError: the outcome is refused.
+        """
+        judged = self._judged
+        if judged is not None and judged.result is established.result and judged.peer == established.peer:
+            return
+        check_quality(established, self._options)
+        if self._admit is not None:
+            self._admit(established)
+        self._judged = established
 
 
 class CarrierHandshake:
@@ -92,11 +123,10 @@ class CarrierHandshake:
         check_levels(info, options)
         self._has_closing_leg = _has_closing_leg(info, framing)
         handshake = handshake_of(package, role, credential, target, options)
-        self._machine = HandshakeMachine(handshake, _limits(info, options.limits))
+        self._judge = Judge(options, admit)
+        self._machine = HandshakeMachine(handshake, _limits(info, options.limits), admit=self._judge)
         self._role = role
         self._framing = framing
-        self._options = options
-        self._admit = admit
         self._established: Established | None = None
         self._peer_done = False
         self._complete = False
@@ -145,9 +175,7 @@ class CarrierHandshake:
                 raise InvalidToken("the peer ended its handshake before this end was complete")
             return b"" if step.token is None else self._framing.token(TokenKind.IN_PROGRESS, step.token)
         self._established = step.established
-        check_quality(step.established, self._options)
-        if self._admit is not None:
-            self._admit(step.established)
+        self._judge(step.established)
         speaks_last = self._role is Role.ACCEPTOR and self._has_closing_leg
         if step.token is None and not speaks_last:
             octets = b""

@@ -273,7 +273,7 @@ class _ComputePerformer(Performer):
 
 
 class _IgnoringPerformer(Performer):
-    """Answers the announcements that only an outer handshake listens to, where there is no outer."""
+    """Answers what only an outer handshake or a carrier answers otherwise, where there is none."""
 
     async def perform(self, effect: Any) -> None:
         return None
@@ -288,5 +288,5 @@ def compute_performer() -> Performer:
 
 
 def ignoring_performer() -> Performer:
-    """The default performer of `VerifyKeys` and `Metadata`."""
+    """The default performer of `VerifyKeys`, `Metadata` and `Admission`."""
     return _IgnoringPerformer()

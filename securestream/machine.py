@@ -25,7 +25,7 @@ from securestream.errors import (
     UsageError,
 )
 from securestream.options import Limits
-from securestream.provider import Effect, Established, Exchange, Handshake
+from securestream.provider import Admission, Admit, Effect, Established, Exchange, Handshake
 from securestream.redaction import Redacted
 
 
@@ -70,11 +70,13 @@ class HandshakeMachine:
     Args:
         handshake: what `SecurityPackage.initiate` or ``accept`` returned; the machine owns it from now on.
         limits: `Limits.token_size`, ``legs`` and ``handshake_octets`` are checked before a token is looked at.
+        admit: answers `Admission`, which is an effect like any other without it.
     """
 
-    def __init__(self, handshake: Handshake, limits: Limits | None = None) -> None:
+    def __init__(self, handshake: Handshake, limits: Limits | None = None, *, admit: Admit | None = None) -> None:
         self._handshake: Handshake | None = handshake
         self._limits = _LIMITS if limits is None else limits
+        self._admit = admit
         self._state = _NEW
         self._legs = 0
         self._octets = 0
@@ -175,18 +177,23 @@ class HandshakeMachine:
             )
 
     def _advance(self, handshake: Handshake, reply: Any, error: Exception | None) -> Step:
-        try:
-            effect = handshake.throw(error) if error is not None else handshake.send(reply)
-        except StopIteration as stop:
-            return self._finish(stop.value)
-        except (MalformedMessage, ContextError) as refused:
-            self._drop(refused)
-            raise InvalidToken(f"the peer's token is malformed or damaged: {refused}") from refused
-        except BaseException as failure:  # whatever it is, no generator and no frame may keep keys; it is raised on
-            self._drop(failure)
-            raise
-        finally:
-            del reply, error  # this frame is in the traceback of what is raised
+        while True:
+            try:
+                effect = handshake.throw(error) if error is not None else handshake.send(reply)
+            except StopIteration as stop:
+                return self._finish(stop.value)
+            except (MalformedMessage, ContextError) as refused:
+                self._drop(refused)
+                raise InvalidToken(f"the peer's token is malformed or damaged: {refused}") from refused
+            except BaseException as failure:  # whatever it is, no generator and no frame may keep keys; it is raised on
+                self._drop(failure)
+                raise
+            finally:
+                del reply, error  # this frame is in the traceback of what is raised
+            if self._admit is None or not isinstance(effect, Admission):
+                break
+            reply, error = None, self._verdict(self._admit, effect)
+            del effect  # as above
         if isinstance(effect, Exchange):
             self._state = _EXCHANGING
             return _LISTENING if effect.token is None else Step(token=effect.token)
@@ -195,6 +202,20 @@ class HandshakeMachine:
             raise TypeError(f"a handshake yields effects, not {type(effect).__name__}")
         self._state = State.NEEDING
         return Step(need=effect)
+
+    def _verdict(self, admit: Admit, submitted: Admission) -> SecureStreamError | None:
+        """The refusal of whoever judges, to be thrown in; `None` for none."""
+        try:
+            admit(submitted.established)
+        except SecureStreamError as refused:
+            return refused
+        except BaseException as bug:  # it is raised on as what it is
+            self.close()
+            clear_frames(bug)
+            raise
+        finally:
+            del submitted  # this frame is in the traceback of what is raised
+        return None
 
     def _finish(self, outcome: object) -> Step:
         self._handshake = None

@@ -125,12 +125,12 @@ class Metadata(Effect[bytes | None]):
 
 @dataclass(frozen=True, repr=False)
 class Admission(Effect[None]):
-    """Asks for the verdict on the peer while the handshake can still tell it: before the peer's last message, where that
-    brings what a refused peer should not have to send, or awaits no answer (CredSSP).
+    """Asks for the verdict on the peer while the handshake can still tell it, or before anything is entrusted to it.
 
-    Who judges, raises a `HandshakeError` (`NotAuthorized`) to refuse, which is thrown into the handshake. A carrier
-    judges by its `admit`, and asks again at the end only where the outcome is not what was submitted; where nobody
-    judges, everybody is admitted.
+    For mechanisms whose last message the peer does not answer (CredSSP); those whose carrier tells how it ended ask
+    nothing, and are judged at the end. Whoever judges raises a `HandshakeError` (`NotAuthorized`) to refuse, which is
+    thrown into the handshake. A carrier judges by its `admit`, and again at the end only where the outcome is not what
+    was submitted; where nobody judges, everybody is admitted.
 
     Args:
         established: what is about to be established: the result and the peer, without what is still to come (`token`,

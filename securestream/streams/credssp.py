@@ -68,7 +68,7 @@ class CredSspStream(TlsStream):
             protection: see `TlsStream.wrap_client`.
             options: see `TlsStream.wrap_client`.
             services: see `TlsStream.wrap_client`.
-            admit: see `TlsStream.wrap_client`; the credentials have left when it is asked.
+            admit: judges the server once it is proved, before the credentials leave.
             handshake_timeout: see `TlsStream.wrap_client`.
             received: see `TlsStream.wrap_client`.
             standard_compatible: see `TlsStream.wrap_client`.
@@ -111,7 +111,9 @@ class CredSspStream(TlsStream):
             protection: see `wrap_client`.
             options: see `wrap_client`.
             services: see `wrap_client`.
-            admit: a last judgement; CredSSP has no message that would tell the client of a refusal.
+            admit: judges the user once he is proved, before his credentials come (`Established.delegated` is `None`),
+                and raises `NotAuthorized` to refuse. The client is told; one of version 2 or 5 only by the early
+                verdict, where that was agreed: ``CredSsp(early_authorization=True)``.
             handshake_timeout: see `wrap_client`.
             received: see `wrap_client`.
             standard_compatible: see `wrap_client`.

@@ -31,6 +31,7 @@ from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, ImpersonationLevel, Options, Protection, Role, required_flags
 from securestream.principal import Principal
 from securestream.provider import (
+    Admission,
     Capability,
     Established,
     Exchange,
@@ -74,6 +75,22 @@ class Scripted:
         context = PlainContext(self.flags)
         self.contexts.append(context)
         return Established(context, outcome.peer, outcome.token, self.negotiation)
+
+
+@dataclass
+class Submitting(Scripted):
+    """Submits its outcome in the middle; `change` names what is another one at its end."""
+
+    change: str = ""
+
+    def _with_flags(self, handshake: Handshake) -> Handshake:
+        yield from Exchange(None)
+        submitted = Established(PlainContext(self.flags, Role.ACCEPTOR), established().peer)
+        yield from Admission(submitted)
+        yield from Exchange(b"2")
+        if self.change == "peer":
+            return replace(submitted, peer=Principal("mallory", "Plain"))
+        return replace(submitted, result=PlainContext(self.flags)) if self.change else submitted
 
 
 class End:
@@ -254,6 +271,39 @@ class TestVerdict:
         assert isinstance(client.error, PeerRefused)
         with pytest.raises(UsageError):
             _ = server.carrier.established
+
+    def test_a_handshake_that_submits_its_outcome_early_is_judged_then_and_not_again(self) -> None:
+        asked: list[str] = []
+        server = End(
+            Role.ACCEPTOR, Submitting(), admit=lambda outcome: asked.append(f"{outcome.peer.name} {outcome.token!r}")
+        )
+        server.receive(bytes.fromhex("160100000131"))
+        assert asked == ["bob None"]
+        assert server.carrier.machine.state is State.EXCHANGING
+        server.receive(bytes.fromhex("140100000133"))
+        assert server.carrier.is_complete
+        assert asked == ["bob None"]
+
+    @pytest.mark.parametrize("change", ["peer", "result"])
+    def test_what_was_not_submitted_is_judged_at_the_end(self, change: str) -> None:
+        asked: list[str] = []
+
+        def admit(outcome: Established) -> None:
+            asked.append(outcome.peer.name)
+            if len(asked) > 1:
+                raise NotAuthorized("not this one")
+
+        server = End(Role.ACCEPTOR, Submitting(change=change), admit=admit)
+        server.receive(bytes.fromhex("160100000131"))
+        server.receive(bytes.fromhex("140100000133"))
+        assert asked == ["bob", "mallory" if change == "peer" else "bob"]
+        assert isinstance(server.error, NotAuthorized)
+
+    def test_too_little_protection_is_refused_when_it_is_submitted(self) -> None:
+        server = End(Role.ACCEPTOR, Submitting(flags=ContextFlags.INTEGRITY))
+        server.receive(bytes.fromhex("160100000131"))
+        assert isinstance(server.error, QualityNotMet)
+        assert server.take().endswith(bytes.fromhex("15 0100 0008 fe06000000000000"))
 
     @pytest.mark.parametrize("by_peer", [True, False])
     def test_what_a_mechanism_was_negotiated_by_is_told_after_it_was_complete(self, *, by_peer: bool) -> None:

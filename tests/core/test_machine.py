@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from securestream.drive import respond_blocking
 from securestream.errors import (
     BadSignature,
     ErrorKind,
@@ -18,6 +19,7 @@ from securestream.errors import (
     LimitExceeded,
     LogonDenied,
     MalformedMessage,
+    NotAuthorized,
     PeerGone,
     SecureStreamError,
     ServiceFailed,
@@ -25,7 +27,7 @@ from securestream.errors import (
 )
 from securestream.machine import HandshakeMachine, State, clear_frames, owed_token, told_to_peer
 from securestream.options import Limits
-from securestream.provider import Exchange, Handshake
+from securestream.provider import Admission, Established, Exchange, Handshake
 from tests.core.handshakes import Ask, asking, established, generator, raising, script
 
 
@@ -104,6 +106,79 @@ class TestAcceptor:
         machine.step(b"hello")
         with pytest.raises(LimitExceeded):
             machine.step(3)
+
+
+class TestAdmission:
+    """A handshake asks for the verdict on its peer while it can still tell it."""
+
+    @staticmethod
+    def submitting(told: list[object] | None = None) -> Handshake:
+        """Submits its outcome, and tells a refusal to the peer."""
+        yield from Exchange(b"hello")
+        try:
+            yield from Admission(established())
+        except HandshakeError as refused:
+            if told is not None:
+                told.append(refused)
+            refused.token = b"go away"
+            raise
+        yield from Exchange(b"come in")
+        return established()
+
+    def test_whoever_made_the_machine_is_asked_between_two_tokens(self) -> None:
+        asked: list[Established] = []
+        machine = HandshakeMachine(self.submitting(), admit=asked.append)
+        assert machine.step().token == b"hello"
+        assert asked == []
+        assert machine.step(b"I am bob").token == b"come in"
+        assert [one.peer.name for one in asked] == ["bob"]
+        assert machine.step(b"thanks").established is not None
+
+    def test_a_refusal_is_thrown_in_and_what_the_handshake_makes_of_it_is_owed(self) -> None:
+        def refuse(outcome: Established) -> None:
+            raise NotAuthorized(f"not {outcome.peer.name}")
+
+        told: list[object] = []
+        machine = HandshakeMachine(self.submitting(told), admit=refuse)
+        machine.step()
+        with pytest.raises(NotAuthorized, match="not bob") as refused:
+            machine.step(b"I am bob")
+        assert told == [refused.value]
+        assert owed_token(refused.value) == b"go away"
+        assert machine.state is State.FAILED
+
+    def test_a_bug_of_whoever_judges_is_raised_as_the_bug_it_is(self) -> None:
+        def broken(outcome: Established) -> None:
+            raise ZeroDivisionError
+
+        told: list[object] = []
+        machine = HandshakeMachine(self.submitting(told), admit=broken)
+        machine.step()
+        with pytest.raises(ZeroDivisionError):
+            machine.step(b"I am bob")
+        assert told == []
+        assert machine.state is State.FAILED
+
+    def test_it_may_be_asked_several_times(self) -> None:
+        def twice() -> Handshake:
+            yield from Admission(established())
+            yield from Admission(established())
+            return established(b"done")
+
+        asked: list[Established] = []
+        assert HandshakeMachine(twice(), admit=asked.append).step().token == b"done"
+        assert len(asked) == 2
+
+    def test_without_a_judge_it_is_a_need_like_any_other(self) -> None:
+        machine = HandshakeMachine(self.submitting())
+        machine.step()
+        assert isinstance(machine.step(b"I am bob").need, Admission)
+        assert machine.step().token == b"come in"
+
+    def test_where_nobody_judges_everybody_is_admitted(self) -> None:
+        machine = HandshakeMachine(self.submitting())
+        respond_blocking(machine)
+        assert respond_blocking(machine, b"I am bob").token == b"come in"
 
 
 class TestNeeds:

@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 
 from securestream.credentials import Credential, Credentials, Password
-from securestream.errors import Downgrade, NotAuthorized, PeerRefused, SecureStreamError
+from securestream.errors import (
+    Downgrade,
+    ErrorKind,
+    HandshakeError,
+    NotAuthorized,
+    PeerGone,
+    PeerRefused,
+    SecureStreamError,
+)
 from securestream.principal import NameType
-from securestream.provider import SecurityContext
+from securestream.provider import Admit, Established, SecurityContext
 from securestream.records.base import PlainData, RecordConnection
 from securestream.records.endpoints import Engine
 from securestream.records.settings import Version
@@ -19,7 +27,8 @@ from securestream.redaction import Secret
 from securestream_providers.credssp import CredSsp, PackageCredential, RemoteGuard, SmartCard
 from securestream_providers.ntlm import Ntlm
 from securestream_providers.schannel import Schannel
-from tests.providers.credssp.ends import ALICE, ALLOWED, CA, HOST, MECHANISMS, Ends, meet
+from tests.providers.credssp.clear import Clear
+from tests.providers.credssp.ends import ALICE, ALLOWED, CA, HOST, MECHANISMS, SERVER, Ends, meet
 
 ENGINES: tuple[Engine, ...] = ("stdlib", "pyopenssl")
 TLS: tuple[Version, ...] = ("TLSv1.2", "TLSv1.3")
@@ -131,24 +140,102 @@ def test_restricted_admin_is_refused_unless_allowed() -> None:
     assert "restricted_admin=True" in str(ends.server.error)
 
 
-@pytest.mark.parametrize("tls", TLS)
-def test_an_early_verdict_is_told(tls: Version) -> None:
-    asked: list[str] = []
+def judging(asked: list[Established], refused: HandshakeError | None = None) -> Admit:
+    """A judge who takes down what he is asked, and may refuse."""
 
-    def judge(peer: object) -> bool:
-        asked.append(str(peer))
-        return False
+    def admit(established: Established) -> None:
+        asked.append(established)
+        if refused is not None:
+            raise refused
 
-    client = CredSsp(Ntlm(), Schannel(trust=CA.pem, maximum_version=tls), delegation=ALLOWED, early_authorization=True)
-    ends = meet(client, CredSsp(Ntlm(), Schannel(), early_authorization=True, authorize=judge))
-    assert asked == ["alice"]
-    assert isinstance(ends.server.error, NotAuthorized)
-    assert isinstance(ends.client.error, PeerRefused)
-    assert ends.client.error.code == 5
-    assert "early user authorization" in str(ends.client.error)
+    return admit
 
 
-def test_a_verdict_may_admit() -> None:
-    client = CredSsp(Ntlm(), Schannel(trust=CA.pem), delegation=ALLOWED, early_authorization=True)
-    server = CredSsp(Ntlm(), Schannel(), early_authorization=True, authorize=lambda peer: peer.name == "alice")
-    check_data(meet(client, server).raise_any())
+class TestVerdicts:
+    """`admit` of either end, at the moment where a refusal can still be told."""
+
+    @staticmethod
+    def packages(tls: Version = "TLSv1.3", **more: Any) -> tuple[CredSsp, CredSsp]:
+        return (
+            CredSsp(Ntlm(), Schannel(trust=CA.pem, maximum_version=tls), delegation=ALLOWED, **more),
+            CredSsp(Ntlm(), Schannel(), **more),
+        )
+
+    @pytest.mark.parametrize("tls", TLS)
+    def test_an_early_verdict_is_told(self, tls: Version) -> None:
+        asked: list[Established] = []
+        refused = NotAuthorized("not today")
+        ends = meet(*self.packages(tls, early_authorization=True), server_admits=judging(asked, refused))
+        assert [one.peer.name for one in asked] == ["alice"]
+        assert ends.server.error is refused
+        assert isinstance(ends.client.error, PeerRefused)
+        assert (ends.client.error.kind, ends.client.error.code) == (ErrorKind.NOT_AUTHORIZED, 5)
+        assert "early user authorization" in str(ends.client.error)
+
+    @pytest.mark.parametrize("mechanism", MECHANISMS)
+    @pytest.mark.parametrize("early", [False, True])
+    def test_the_peer_is_known_when_it_is_asked_for_and_nothing_was_delegated(
+        self, mechanism: str, early: bool
+    ) -> None:
+        made = MECHANISMS[mechanism]
+        by_client, by_server = list[Established](), list[Established]()
+        more: dict[str, Any] = {"early_authorization": early}
+        ends = meet(
+            CredSsp(made.package(), Schannel(trust=CA.pem), delegation=ALLOWED, **more),
+            CredSsp(made.package(), Schannel(), **more),
+            initiating=made.initiating(),
+            accepting=made.accepting(),
+            client_admits=judging(by_client),
+            server_admits=judging(by_server),
+        ).raise_any()
+        check_data(ends)
+        for asked, end in ((by_client, ends.client), (by_server, ends.server)):
+            assert [one.peer for one in asked] == [end.outcome.peer]
+            assert asked[0].result is end.outcome.result
+            assert asked[0].negotiation is end.outcome.negotiation
+            assert (asked[0].delegated, asked[0].token) == (None, None)
+        assert ends.delegated == ALICE
+
+    @pytest.mark.parametrize("early", [False, True])
+    def test_of_every_version_with_every_version(self, early: bool) -> None:
+        """The error code is of the versions that have one; the early verdict is of all."""
+        for ours, theirs in itertools.product(VERSIONS, VERSIONS):
+            client, server = (
+                CredSsp(
+                    Ntlm(),
+                    Clear(SERVER),
+                    version=version,
+                    vulnerable_peers="accepted",
+                    delegation=ALLOWED,
+                    early_authorization=early,
+                )
+                for version in (ours, theirs)
+            )
+            ends = meet(client, server, server_admits=judging([], NotAuthorized("not today")))
+            assert isinstance(ends.server.error, NotAuthorized), (ours, theirs)
+            error = ends.client.error
+            if not early and min(ours, theirs) in (2, 5):  # they have no word for it
+                assert isinstance(error, PeerGone), (ours, theirs)
+                assert "whether the account may log on" in str(error)
+                continue
+            assert isinstance(error, PeerRefused), (ours, theirs)
+            assert error.kind is ErrorKind.NOT_AUTHORIZED
+            assert error.code == (5 if early else 0xC0000022)
+            assert "does not admit this user" in str(error)
+
+    @pytest.mark.parametrize("kind", [ErrorKind.LOGON_DENIED, ErrorKind.NOT_AUTHORIZED])
+    def test_who_judges_may_have_the_client_told_something_else(self, kind: ErrorKind) -> None:
+        refused = NotAuthorized("not today", told=kind, token=b"in clear")
+        ends = meet(*self.packages(), server_admits=judging([], refused))
+        assert isinstance(ends.client.error, PeerRefused)
+        assert ends.client.error.code == kind.ntstatus
+        assert b"in clear" not in b"".join(ends.server.sent)
+
+    @pytest.mark.parametrize("tls", TLS)
+    @pytest.mark.parametrize("early", [False, True])
+    def test_a_client_may_refuse_the_server(self, tls: Version, early: bool) -> None:
+        refused = NotAuthorized("not this server", token=b"in clear")
+        ends = meet(*self.packages(tls, early_authorization=early), client_admits=judging([], refused))
+        assert ends.client.error is refused
+        assert isinstance(ends.server.error, PeerGone)
+        assert b"in clear" not in b"".join(ends.client.sent)

@@ -25,12 +25,9 @@ from securestream.errors import (
 from securestream.machine import HandshakeMachine
 from securestream.options import ContextFlags, Role
 from securestream.principal import NameType
-from securestream.provider import (
-    TargetName,
-)
+from securestream.provider import Established, TargetName
 from securestream_providers.credssp import CredSsp, Delegation, binding, credentials
-from securestream_providers.credssp.acceptor import DENIED
-from securestream_providers.credssp.messages import NegoToken, TSRequest
+from securestream_providers.credssp.messages import DENIED, NegoToken, TSRequest
 from securestream_providers.ntlm import Ntlm
 from securestream_providers.schannel import Schannel
 from tests.providers.credssp.by_hand import NONCE, ByHand, Signs
@@ -335,6 +332,43 @@ class TestRefusal:
             assert isinstance(ends.client.error, PeerRefused)
             assert ends.client.error.code == 0xC000006D
 
+    @pytest.mark.parametrize("version", range(2, 7))
+    def test_a_client_that_is_not_admitted_sends_no_credentials(self, version: int) -> None:
+        ends = meet(*_pair(version), server_admits=_refuse)
+        assert isinstance(ends.server.error, NotAuthorized)
+        require_silence(ends)
+        assert all(one.auth_info is None for one in requests(ends.client.sent))
+        assert all(one.pub_key_auth is None for one in requests(ends.server.sent))
+        told = [one.ntstatus for one in requests(ends.server.sent) if one.ntstatus]
+        assert told == ([] if version in (2, 5) else [0xC0000022])
+
+    @pytest.mark.parametrize("version", range(2, 7))
+    def test_what_comes_before_an_early_verdict_stays_unopened(self, version: int) -> None:
+        """An early verdict has its place behind the credentials; garbage in their place is not noticed."""
+        client = ByHand(version, delegated=b"no TSCredentials")
+        server = CredSsp(Ntlm(), Clear(SERVER), version=version, vulnerable_peers="accepted", early_authorization=True)
+        ends = meet(client, server, server_admits=_refuse)
+        assert isinstance(ends.server.error, NotAuthorized)
+        assert ends.server.sent[-1] == DENIED + CLOSE_NOTIFY
+
+    @pytest.mark.parametrize("version", range(2, 7))
+    def test_a_server_that_is_not_admitted_gets_no_credentials(self, version: int) -> None:
+        server = ByHand(version)
+        ends = meet(_old_client(version), server, client_admits=_refuse)
+        assert isinstance(ends.client.error, NotAuthorized)
+        assert all(one.auth_info is None for one in server.heard)
+        assert ends.client.sent[-1] == CLOSE_NOTIFY
+
+    def test_nobody_is_judged_before_the_proof_of_the_key(self) -> None:
+        asked: list[Established] = []
+        for client, server in (
+            (ByHand(certificate=OTHER), _old_server(6)),
+            (_old_client(6), ByHand(certificate=OTHER)),
+            (ByHand(change={1: lambda message: replace(message, pub_key_auth=None)}), _old_server(6)),
+        ):
+            meet(client, server, client_admits=asked.append, server_admits=asked.append)
+        assert asked == []
+
     @pytest.mark.parametrize("early", [False, True])
     def test_behind_the_credentials_nothing_is_said_but_a_verdict(self, early: bool) -> None:
         """The client awaits one, or the application's first data, as which it would read an error."""
@@ -384,6 +418,10 @@ class TestBounds:
         package = Signs(Signs.flags | ContextFlags.CONFIDENTIALITY, name_type=NameType.ANONYMOUS)
         ends = meet(CredSsp(package, Clear(SERVER), delegation=ALLOWED), CredSsp(package, Clear(SERVER)))
         assert isinstance(ends.server.error, LogonDenied)
+
+
+def _refuse(established: Established) -> None:
+    raise NotAuthorized("not today")
 
 
 def _old_client(version: int) -> CredSsp:

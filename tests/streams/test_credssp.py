@@ -10,9 +10,10 @@ from anyio.abc import ByteStream
 
 from securestream import connect, listen
 from securestream.credentials import Accounts, Credentials, Password
-from securestream.errors import HandshakeError, NoCredentials, NotAuthorized, PeerGone, PeerRefused, UsageError
+from securestream.errors import ErrorKind, NoCredentials, NotAuthorized, PeerGone, PeerRefused, UsageError
 from securestream.options import ContextFlags, ImpersonationLevel
 from securestream.principal import NameType
+from securestream.provider import Established
 from securestream.records.settings import Version
 from securestream.streams._wrap import SecureStream
 from securestream.streams.attributes import SecurityAttribute
@@ -236,19 +237,77 @@ class TestRefusals:
 
         await both(leave, accept)
 
-    async def test_whoever_is_not_admitted_sees_the_connection_end(self) -> None:
-        def refuse(outcome: Any) -> None:
+    @pytest.mark.parametrize("more", [{}, {"early_authorization": True}, {"version": 5, "early_authorization": True}])
+    async def test_whoever_is_not_admitted_is_told(self, more: dict[str, Any]) -> None:
+        seen: list[Established] = []
+
+        def refuse(outcome: Established) -> None:
+            seen.append(outcome)
             raise NotAuthorized("not today")
 
         one, other = await tcp_pair()
 
-        async def accept() -> None:
-            with pytest.raises(HandshakeError, match="not today"):
-                await CredSspStream.wrap_server(other, package=server_package(), credential=SERVING, admit=refuse)
+        async def ask() -> None:
+            with pytest.raises(PeerRefused, match="does not admit this user") as refused:
+                await CredSspStream.wrap_client(one, package=client_package(**more), credential=ALICE, target=TARGET)
+            assert refused.value.kind is ErrorKind.NOT_AUTHORIZED
 
-        client, _ = await both(
-            lambda: CredSspStream.wrap_client(one, package=client_package(), credential=ALICE, target=TARGET), accept
+        async def accept() -> None:
+            with pytest.raises(NotAuthorized, match="not today"):
+                await CredSspStream.wrap_server(other, package=server_package(**more), credential=SERVING, admit=refuse)
+
+        await both(ask, accept)
+        assert [(outcome.peer.name, outcome.delegated) for outcome in seen] == [("alice", None)]
+
+    async def test_version_5_has_no_word_for_it_but_the_early_verdict(self) -> None:
+        listener = await listen(
+            "127.0.0.1", 0, package=server_package(version=5), credential=SERVING, admit=refuse_anybody
         )
-        async with closing(client):
-            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
-                await client.receive()
+        async with listener, anyio.create_task_group() as group:
+            group.start_soon(listener.serve, refuse_to_be_called)
+            with pytest.raises(PeerGone, match="whether the account may log on"):
+                await connect("127.0.0.1", listener.port, package=client_package(), credential=ALICE, target=TARGET)
+            group.cancel_scope.cancel()
+
+    async def test_a_listener_refuses_one_and_admits_the_next(self) -> None:
+        def admit(outcome: Established) -> None:
+            if outcome.peer.name != "alice":
+                raise NotAuthorized("only alice")
+
+        async def hello(stream: SecureStream) -> None:
+            await stream.send(b"hello")
+
+        listener = await listen("127.0.0.1", 0, package=server_package(), credential=SERVING, admit=admit)
+        async with listener, anyio.create_task_group() as group:
+            group.start_soon(listener.serve, hello)
+            bob = Password("bob", "other")
+            with pytest.raises(PeerRefused, match="does not admit this user"):
+                await connect("127.0.0.1", listener.port, package=client_package(), credential=bob, target=TARGET)
+            async with await connect(
+                "127.0.0.1", listener.port, package=client_package(), credential=ALICE, target=TARGET
+            ) as stream:
+                assert await stream.receive() == b"hello"
+            group.cancel_scope.cancel()
+
+    async def test_a_server_that_the_client_does_not_admit_gets_nothing(self) -> None:
+        one, other = await tcp_pair()
+
+        async def ask() -> None:
+            with pytest.raises(NotAuthorized, match="not today"):
+                await CredSspStream.wrap_client(
+                    one, package=client_package(), credential=ALICE, target=TARGET, admit=refuse_anybody
+                )
+
+        async def accept() -> None:
+            with pytest.raises(PeerGone):
+                await CredSspStream.wrap_server(other, package=server_package(), credential=SERVING)
+
+        await both(ask, accept)
+
+
+def refuse_anybody(outcome: Established) -> None:
+    raise NotAuthorized("not today")
+
+
+async def refuse_to_be_called(stream: SecureStream) -> None:
+    raise AssertionError("a connection that was refused is served")

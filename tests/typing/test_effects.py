@@ -16,6 +16,7 @@ from securestream.machine import HandshakeMachine, Step
 from securestream.nested import Nested
 from securestream.options import Role
 from securestream.provider import (
+    Admission,
     Compute,
     Effect,
     Established,
@@ -51,6 +52,7 @@ def each_reply_has_its_type() -> Handshake:
     assert_type(metadata, bytes | None)
 
     yield from VerifyKeys(b"own", b"peer")
+    yield from Admission(established())
 
     answer = yield from Ask("own effects, too")
     assert_type(answer, int)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from securestream.credentials import Credential
 from securestream.errors import (
@@ -16,7 +17,6 @@ from securestream.errors import (
 )
 from securestream.nested import Nested
 from securestream.options import Options, Role
-from securestream.principal import Principal
 from securestream.provider import Effect, Established, Handshake, SecurityContext, SecurityPackage
 from securestream.records.tunnel import TlsTunnel
 from securestream_providers.credssp import binding, credentials
@@ -24,19 +24,13 @@ from securestream_providers.credssp.conversation import (
     Conversation,
     context_of,
     inner_options,
+    judged,
     malformed,
     opened,
     required,
 )
-from securestream_providers.credssp.messages import TSRequest
+from securestream_providers.credssp.messages import ADMITTED, DENIED, TSRequest
 from securestream_providers.credssp.policy import Policy
-
-Authorize: TypeAlias = Callable[[Principal], bool]
-"""Judges whether a user who is authenticated may log on."""
-
-ADMITTED: Final = (0).to_bytes(4, "little")
-DENIED: Final = (5).to_bytes(4, "little")
-"""AUTHZ_SUCCESS and AUTHZ_ACCESS_DENIED ([MS-RDPBCGR] 2.2.10.2)."""
 
 
 def accept(
@@ -46,9 +40,12 @@ def accept(
     credential: Credential | None,
     certificate: Credential | None,
     options: Options,
-    authorize: Authorize | None,
 ) -> Handshake:
     """The acceptor's handshake.
+
+    The verdict on the user is asked for (`Admission`) as soon as the client proved its key, before its credentials
+    come: a client that is refused by an error code sends none. Where the early verdict was agreed, that is what tells
+    it; its credentials, which it sends before it listens, stay unopened ([MS-RDPBCGR] 5.4.5.2).
 
     Args:
         policy: what is allowed.
@@ -57,14 +54,13 @@ def accept(
         credential: what `negotiation` takes.
         certificate: what `tls` takes.
         options: what is wanted.
-        authorize: judges the user, for the early verdict.
     """
     tunnel = yield from TlsTunnel.over(
         tls.accept(certificate, options), limits=options.limits, limit=2 * options.limits.token_size
     )
     talk = Conversation(tunnel, policy, options)
     try:
-        return (yield from _authenticate(talk, policy, negotiation, credential, options, authorize))
+        return (yield from _authenticate(talk, policy, negotiation, credential, options))
     except MalformedMessage as error:
         refused = malformed(error)
         refused.token = talk.refusal(refused.kind)
@@ -81,7 +77,6 @@ def _authenticate(
     negotiation: SecurityPackage,
     credential: Credential | None,
     options: Options,
-    authorize: Authorize | None,
 ) -> Handshake:
     connection = talk.tunnel.connection
     certificate = connection.session.own_certificate
@@ -99,15 +94,22 @@ def _authenticate(
         if not outcome.peer.is_authenticated:
             raise LogonDenied("the client proved no identity: CredSSP is for users who have one")
         _verify_client(talk, context, key, negotiated.request)
+        proved = Established(connection, outcome.peer, negotiation=outcome.negotiation)
+        refused = yield from judged(proved)
+        if refused is not None and not policy.early_authorization:
+            raise refused
         proof = binding.plaintext(Role.ACCEPTOR, talk.version, key, talk.nonce)
         talk.send(token=negotiated.token, pub_key_auth=context.wrap(proof))
         # an errorCode would from here on be read as a verdict, or as the first data of the application
         talk.last_word = DENIED if policy.early_authorization else b""
+        if refused is not None:
+            yield from talk.receive()
+            raise refused
         delegated = yield from _receive_credentials(talk, context, policy)
         context.discard()
         if policy.early_authorization:
-            _tell_verdict(talk.tunnel, authorize, outcome.peer)
-    return Established(connection, outcome.peer, talk.tunnel.take(), outcome.negotiation, delegated)
+            talk.tunnel.send(ADMITTED)
+    return replace(proved, token=talk.tunnel.take(), delegated=delegated)
 
 
 class _Negotiated(NamedTuple):
@@ -167,16 +169,3 @@ def _receive_credentials(
     if delegated is None and not policy.restricted_admin:
         raise NotAuthorized("the client delegates nothing (restricted admin mode): restricted_admin=True would let it")
     return delegated
-
-
-def _tell_verdict(tunnel: TlsTunnel, authorize: Authorize | None, peer: Principal) -> None:
-    """The early user authorization result ([MS-RDPBCGR] 5.4.5.2).
-
-    Raises:
-        NotAuthorized: the user is not admitted; the verdict is its token.
-    """
-    if authorize is None or authorize(peer):
-        tunnel.send(ADMITTED)
-        return
-    tunnel.send(DENIED)
-    raise NotAuthorized(f"{peer} may not log on here: the early user authorization says so", token=tunnel.close())

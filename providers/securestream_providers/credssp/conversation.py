@@ -10,6 +10,7 @@ from securestream.channel_bindings import ChannelBindings
 from securestream.errors import (
     ContextError,
     ErrorKind,
+    HandshakeError,
     InvalidToken,
     LimitExceeded,
     MalformedMessage,
@@ -19,7 +20,7 @@ from securestream.errors import (
     Unsupported,
 )
 from securestream.options import BindingPolicy, ContextFlags, ImpersonationLevel, Options, Protection, Role
-from securestream.provider import Effect, Established, SecurityContext
+from securestream.provider import Admission, Effect, Established, SecurityContext
 from securestream.records.base import RecordConnection
 from securestream.records.tunnel import TlsTunnel
 from securestream.wire import der
@@ -151,6 +152,8 @@ class Conversation:
 
 def refused_by_peer(code: int) -> PeerRefused:
     """The peer's NTSTATUS as an exception."""
+    if code in _NOT_ADMITTED:
+        return not_admitted(f"NTSTATUS 0x{code:08X}", code)
     kind = next((kind for kind in ErrorKind if kind.ntstatus == code), ErrorKind.LOGON_DENIED)
     if code in _MORE_DENIALS:
         kind = ErrorKind.LOGON_DENIED
@@ -162,6 +165,22 @@ def refused_by_peer(code: int) -> PeerRefused:
     )
 
 
+def not_admitted(word: str, code: int) -> PeerRefused:
+    """The error of a user whom the server knows and does not admit.
+
+    Args:
+        word: how it said so.
+        code: its number.
+    """
+    return PeerRefused(
+        f"the server does not admit this user ({word}): let its administrator allow the logon",
+        kind=ErrorKind.NOT_AUTHORIZED,
+        code=code,
+    )
+
+
+_NOT_ADMITTED: Final = frozenset((ErrorKind.NOT_AUTHORIZED.ntstatus, 0xC000015B))
+"""Access denied, and the type of logon not granted ([MS-ERREF] 2.3)."""
 _MORE_DENIALS: Final = frozenset((0xC0000064, 0xC000006A, 0xC000006D, 0xC000006E, 0xC0000071, 0xC0000072, 0xC0000234))
 """No such user, wrong password, logon failure, restriction, expired password, disabled, locked ([MS-ERREF] 2.3)."""
 
@@ -220,6 +239,16 @@ def _server_end_point(connection: RecordConnection) -> ChannelBindings | None:
         return connection.channel_bindings("tls-server-end-point")
     except Unsupported:  # the certificate's signature has no hash (RFC 5929 4.1)
         return None
+
+
+def judged(proved: Established) -> Generator[Effect[Any], Any, HandshakeError | None]:
+    """The refusal of whoever judges the peer; `None` for none."""
+    try:
+        yield from Admission(proved)
+    except HandshakeError as refused:
+        refused.token = None  # it would leave outside of TLS
+        return refused
+    return None
 
 
 def required(octets: bytes | None, what: str) -> bytes:

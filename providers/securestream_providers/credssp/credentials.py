@@ -18,7 +18,7 @@ from securestream_providers.credssp.messages import (
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, init=False)
 class SmartCard(Credential):
     """A smart card that is delegated by its PIN: the server reads the card through the client's reader.
 
@@ -42,8 +42,30 @@ class SmartCard(Credential):
     user_hint: str | None = None
     domain_hint: str | None = None
 
+    def __init__(
+        self,
+        pin: str | Secret[str],
+        key_spec: int = 1,
+        card_name: str | None = None,
+        reader_name: str | None = None,
+        container_name: str | None = None,
+        csp_name: str | None = None,
+        user_hint: str | None = None,
+        domain_hint: str | None = None,
+    ) -> None:
+        secret = pin if isinstance(pin, Secret) else Secret(pin)
+        del pin  # an error raised here shows the locals of this frame to crash reporters
+        object.__setattr__(self, "pin", secret)
+        object.__setattr__(self, "key_spec", key_spec)
+        object.__setattr__(self, "card_name", card_name)
+        object.__setattr__(self, "reader_name", reader_name)
+        object.__setattr__(self, "container_name", container_name)
+        object.__setattr__(self, "csp_name", csp_name)
+        object.__setattr__(self, "user_hint", user_hint)
+        object.__setattr__(self, "domain_hint", domain_hint)
 
-@dataclass(frozen=True, repr=False)
+
+@dataclass(frozen=True, repr=False, init=False)
 class PackageCredential(Redacted):
     """What a package at the server needs to use credentials that stay at the client.
 
@@ -54,6 +76,12 @@ class PackageCredential(Redacted):
 
     package: str
     buffer: Secret[bytes]
+
+    def __init__(self, package: str, buffer: bytes | Secret[bytes]) -> None:
+        secret = buffer if isinstance(buffer, Secret) else Secret(buffer)
+        del buffer  # as for a PIN
+        object.__setattr__(self, "package", package)
+        object.__setattr__(self, "buffer", secret)
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Final, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
 from securestream.credentials import Certificate, Credential, find_form
-from securestream.errors import (
-    ErrorKind,
-    HandshakeError,
-    InvalidToken,
-    MalformedMessage,
-    PeerGone,
-    PeerRefused,
-    Unsupported,
-)
+from securestream.errors import HandshakeError, InvalidToken, MalformedMessage, PeerGone, Unsupported
 from securestream.nested import Nested
 from securestream.options import Options, Role
 from securestream.principal import Principal
@@ -25,15 +18,14 @@ from securestream_providers.credssp.conversation import (
     Conversation,
     context_of,
     inner_options,
+    judged,
     malformed,
+    not_admitted,
     opened,
     required,
 )
-from securestream_providers.credssp.messages import NONCE_SIZE, TSRequest
+from securestream_providers.credssp.messages import NONCE_SIZE, VERDICT_SIZE, TSRequest
 from securestream_providers.credssp.policy import Policy
-
-VERDICT_SIZE: Final = 4
-"""Octets of the early user authorization result ([MS-RDPBCGR] 2.2.10.2)."""
 
 
 def initiate(
@@ -102,17 +94,15 @@ def _authenticate(
         proof = binding.plaintext(Role.INITIATOR, talk.version, key, talk.nonce)
         talk.send(token=last, pub_key_auth=context.wrap(proof), nonce=talk.nonce)
         yield from _verify_server(talk, context, key)
+        outcome = inner.established
+        proved = Established(connection, _who(outcome.peer, talk.tunnel.peer), negotiation=outcome.negotiation)
+        if refused := (yield from judged(proved)):
+            raise refused
         _delegate(talk, context, None if policy.restricted_admin else credentials.to_delegate(credential))
         context.discard()
         if policy.early_authorization:
             yield from _hear_verdict(talk.tunnel)
-        outcome = inner.established
-    return Established(
-        connection,
-        _who(outcome.peer, talk.tunnel.peer),
-        talk.tunnel.take(),
-        negotiation=outcome.negotiation,
-    )
+    return replace(proved, token=talk.tunnel.take())
 
 
 def _negotiate(talk: Conversation, inner: Nested) -> Generator[Effect[Any], Any, bytes | None]:
@@ -141,7 +131,7 @@ def _hear(talk: Conversation) -> Generator[Effect[Any], Any, TSRequest]:
     except PeerGone as gone:
         raise PeerGone(
             "the server closed the connection within CredSSP without saying why: check the user name and the password, "
-            "and look at its log"
+            "and whether the account may log on there; look at its log"
         ) from gone
 
 
@@ -162,12 +152,7 @@ def _delegate(talk: Conversation, context: SecurityContext, credential: Credenti
 def _hear_verdict(tunnel: TlsTunnel) -> Generator[Effect[Any], Any, None]:
     code = int.from_bytes((yield from tunnel.receive(VERDICT_SIZE)), "little")
     if code:
-        raise PeerRefused(
-            f"the server does not admit this user (early user authorization, 0x{code:08X}): "
-            "let its administrator allow the logon",
-            kind=ErrorKind.NOT_AUTHORIZED,
-            code=code,
-        )
+        raise not_admitted(f"early user authorization, 0x{code:08X}", code)
 
 
 def _who(inner: Principal, outer: Principal | None) -> Principal:

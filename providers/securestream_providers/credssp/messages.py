@@ -11,6 +11,11 @@ from securestream.redaction import Redacted
 from securestream.wire import der
 
 NONCE_SIZE: Final = 32
+VERDICT_SIZE: Final = 4
+"""Octets of the early user authorization result, little-endian, which is no TSRequest ([MS-RDPBCGR] 2.2.10.2)."""
+ADMITTED: Final = (0).to_bytes(VERDICT_SIZE, "little")
+DENIED: Final = (5).to_bytes(VERDICT_SIZE, "little")
+"""AUTHZ_SUCCESS and AUTHZ_ACCESS_DENIED."""
 MAXIMUM_TOKENS: Final = 8
 """Tokens in one TSRequest; everybody sends one."""
 MAXIMUM_PACKAGES: Final = 16

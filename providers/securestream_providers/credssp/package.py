@@ -13,7 +13,6 @@ from securestream.inspection import Inspection, Node
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
 from securestream_providers.credssp import acceptor, initiator
-from securestream_providers.credssp.acceptor import Authorize
 from securestream_providers.credssp.credentials import to_delegate
 from securestream_providers.credssp.policy import NEWEST, Delegation, Policy, Use
 
@@ -46,9 +45,11 @@ class CredSsp:
 
     An initiator's credential is what `negotiation` takes; a `Password` is delegated as it is, a `SmartCard` or a
     `RemoteGuard` beside what authenticates, in `Credentials`. A `Certificate` among them is for TLS. An acceptor's
-    credential is `Credentials` of a `Certificate` and of what `negotiation` takes. The handshake of an initiator is
-    complete when its credentials are sent: whether the server then admits the user is known by what it does next, or by
-    the early verdict.
+    credential is `Credentials` of a `Certificate` and of what `negotiation` takes.
+
+    Each end asks for the verdict on its peer (`Admission`; ``admit`` of streams and listeners) once it verified the
+    peer's proof of the key: an initiator before its credentials leave, an acceptor before they come, so that it can
+    tell.
 
     Args:
         negotiation: the package inside, `Negotiate` by default; `Ntlm` or `Kerberos` for tokens without SPNEGO.
@@ -60,9 +61,9 @@ class CredSsp:
         version: this end's version, 2 to 6.
         vulnerable_peers: ``"accepted"`` talks to peers older than version 5, whom CVE-2018-0886 lets somebody in
             between act as their client.
-        early_authorization: the server tells its verdict on the user within the handshake, as it was agreed by
-            PROTOCOL_HYBRID_EX of X.224; both ends must know.
-        authorize: an acceptor's verdict; by default everybody who is authenticated is admitted.
+        early_authorization: the server tells its verdict on the user behind the credentials, as it was agreed by
+            PROTOCOL_HYBRID_EX of X.224; both ends must know. Without it an error code in their place tells a client
+            that it is refused, which versions 2 and 5 do not have.
 
     Raises:
         UsageError: the arguments contradict each other.
@@ -79,7 +80,6 @@ class CredSsp:
         version: int = NEWEST,
         vulnerable_peers: Use = "refused",
         early_authorization: bool = False,
-        authorize: Authorize | None = None,
     ) -> None:
         self._negotiation = _made(_NEGOTIATE) if negotiation is None else negotiation
         self._tls = _made(_SCHANNEL) if tls is None else tls
@@ -87,14 +87,11 @@ class CredSsp:
             raise UsageError(f"{self._negotiation.info.name} cannot negotiate inside CredSSP: give Negotiate")
         if Capability.STREAM not in self._tls.info.capabilities:
             raise UsageError(f"{self._tls.info.name} is no TLS to run CredSSP in: give Schannel")
-        if authorize is not None and not early_authorization:
-            raise UsageError("a verdict on the user is told by early_authorization=True alone; else use `admit`")
         if delegate_to:
             if delegation is not None or isinstance(delegate_to, str):
                 raise UsageError("delegate_to is a sequence of patterns, and stands in place of delegation")
             delegation = Delegation(*delegate_to)
         self._policy = Policy(delegation, restricted_admin, version, vulnerable_peers, early_authorization)
-        self._authorize = authorize
 
     def __repr__(self) -> str:
         return f"CredSsp({self._negotiation.info.name}, {self._tls.info.name}, version={self._policy.version})"
@@ -122,7 +119,6 @@ class CredSsp:
             version=policy.version,
             vulnerable_peers=policy.vulnerable_peers,
             early_authorization=policy.early_authorization,
-            authorize=self._authorize,
         )
 
     def inspect_token(self, token: bytes, inspection: Inspection) -> Node | None:
@@ -170,9 +166,7 @@ class CredSsp:
         self._require(credential, Role.ACCEPTOR)
         certificate = _certificates(credential)
         return (
-            yield from acceptor.accept(
-                self._policy, self._negotiation, self._tls, credential, certificate, options, self._authorize
-            )
+            yield from acceptor.accept(self._policy, self._negotiation, self._tls, credential, certificate, options)
         )
 
     def _require(self, credential: Credential | None, role: Role) -> None:

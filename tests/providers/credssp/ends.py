@@ -15,7 +15,7 @@ from securestream.drive import respond_blocking
 from securestream.errors import SecureStreamError
 from securestream.machine import HandshakeMachine, Step, owed_token
 from securestream.options import Options, Role
-from securestream.provider import Established, SecurityPackage, TargetName
+from securestream.provider import Admit, Established, SecurityPackage, TargetName
 from securestream.services.accounts_memory import MemoryAccounts
 from securestream_providers.credssp import CredSsp, Delegation
 from securestream_providers.krb5.names import KerberosName
@@ -153,12 +153,14 @@ def start(
     accepting: Credential | None = SERVING,
     target: TargetName | None = TARGET,
     asked: Options | None = None,
+    client_admits: Admit | None = None,
+    server_admits: Admit | None = None,
 ) -> Ends:
     """Both ends, not yet stepped."""
     asked = options() if asked is None else asked
     return Ends(
-        End(HandshakeMachine(client.initiate(initiating, target, asked)), Role.INITIATOR),
-        End(HandshakeMachine(server.accept(accepting, asked)), Role.ACCEPTOR),
+        End(HandshakeMachine(client.initiate(initiating, target, asked), admit=client_admits), Role.INITIATOR),
+        End(HandshakeMachine(server.accept(accepting, asked), admit=server_admits), Role.ACCEPTOR),
     )
 
 

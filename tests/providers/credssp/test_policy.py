@@ -91,7 +91,6 @@ CONTRADICTIONS: list[dict[str, Any]] = [
     {"vulnerable_peers": "yes"},
     {"negotiation": Schannel()},
     {"tls": Ntlm()},
-    {"authorize": bool},
     {"delegate_to": ["a.example"], "delegation": Delegation("a.example")},
     {"delegate_to": "a.example"},
 ]
