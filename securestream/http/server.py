@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from securestream.carrier import Admit, check_quality
+from securestream.carrier import Admit, Judge
 from securestream.errors import (
     HandshakeError,
     HandshakeTimeout,
@@ -148,6 +148,7 @@ class _Pending:
 
     machine: HandshakeMachine
     scheme: ServerScheme
+    judge: Judge
     until: datetime
     further: bool = False
     """Whether it goes on from an earlier request."""
@@ -243,8 +244,9 @@ class HttpServer:
         if connection is not None:
             connection.close()  # whoever authenticates anew is no longer who he was
             connection.server = self
-        machine = HandshakeMachine(scheme.accept(request, options), options.limits)
-        return _Pending(machine, scheme, options.clock() + self._handshake_timeout)
+        judge = Judge(options, self._admit)
+        machine = HandshakeMachine(scheme.accept(request, options), options.limits, admit=judge)
+        return _Pending(machine, scheme, judge, options.clock() + self._handshake_timeout)
 
     def refusal(
         self,
@@ -266,10 +268,11 @@ class HttpServer:
             scheme: the scheme whose handshake failed.
             close: whether the connection is to be closed.
         """
-        if isinstance(error, NotAuthorized):
-            return Refused(403, close=close, error=error)
         owed = None if error is None else told_to_peer(error).token
         name = "Proxy-Authenticate" if self._proxy else "WWW-Authenticate"
+        if isinstance(error, NotAuthorized):
+            told = () if owed is None else (HttpField(name, owed.decode("latin-1")),)
+            return Refused(403, told, close=close, error=error)
         fields: list[HttpField] = []
         for one in self._schemes:
             if one.needs_connection and not connected:
@@ -279,16 +282,6 @@ class HttpServer:
             else:
                 fields += (HttpField(name, value) for value in one.challenges(request, options))
         return Refused(407 if self._proxy else 401, tuple(fields), close=close, error=error)
-
-    def judge(self, established: Established, options: Options) -> None:
-        """Refuse an outcome that is less than was asked, or that `admit` refuses.
-
-        Raises:
-            HandshakeError: why.
-        """
-        check_quality(established, options)
-        if self._admit is not None:
-            self._admit(established)
 
 
 class Authentication:
@@ -338,7 +331,7 @@ class Authentication:
         if step.established is None:
             return self._continue(pending, step)
         try:
-            self._server.judge(step.established, self._options)
+            pending.judge(step.established)
         except HandshakeError as error:
             _discard(step.established)
             return self._refuse(error, pending.scheme)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from securestream.credentials import Credential, Password
-from securestream.errors import PeerRefused
+from securestream.errors import ErrorKind, NotAuthorized, PeerRefused
 from securestream.http.client import HttpClient
 from securestream.http.schemes import HttpField, HttpReply, HttpRequest, Origin, SendRequest
 from securestream.http.server import HttpServer
 from securestream.http.tokens import TokenScheme
 from securestream.machine import HandshakeMachine
-from securestream.provider import Established, SecurityContext
+from securestream.provider import Admit, Established, SecurityContext
 from securestream.records.base import PlainData, RecordConnection
 from securestream.records.endpoints import Engine
 from securestream.records.settings import Version
@@ -33,6 +33,7 @@ def conversation(
     engine: Engine = "stdlib",
     initiating: Credential | None = None,
     tickets: bool | None = None,
+    admit: Admit | None = None,
 ) -> Conversation:
     client = CredSsp(
         mechanism.package(),
@@ -42,7 +43,7 @@ def conversation(
     server = CredSsp(mechanism.package(), Schannel(engine=engine, resumption=tickets))
     more: dict[str, Any] = {"service": "TERMSRV", "needs_connection": True}
     return Conversation(
-        HttpServer(TokenScheme("CredSSP", server, mechanism.accepting(), **more)),
+        HttpServer(TokenScheme("CredSSP", server, mechanism.accepting(), **more), admit=admit),
         HttpClient(ORIGIN, TokenScheme("CredSSP", client, initiating or mechanism.initiating(), **more)),
         options=options(),
     )
@@ -99,6 +100,34 @@ def _drive(talk: Conversation, machine: HandshakeMachine) -> None:
     while isinstance(step.need, SendRequest):
         reply: HttpReply = talk.ask(step.need.authorization, REQUEST)
         step = machine.step(reply)
+
+
+@pytest.mark.parametrize("tls", ["TLSv1.2", "TLSv1.3"])
+def test_a_user_who_is_not_admitted_is_told_inside_tls_and_sends_no_credentials(tls: Version) -> None:
+    asked: list[Established] = []
+
+    def refuse(outcome: Established) -> None:
+        asked.append(outcome)
+        raise NotAuthorized("not today")
+
+    talk = conversation(MECHANISMS["NTLM"], tls, admit=refuse)
+    reply = talk.ask(None, REQUEST)
+    machine = talk.client.begin(REQUEST, reply, talk.options, keeps_connection=True)
+    assert machine is not None
+    with pytest.raises(PeerRefused, match="does not admit this user") as refused:
+        _drive(talk, machine)
+    assert refused.value.kind is ErrorKind.NOT_AUTHORIZED
+    assert [(outcome.peer.name, outcome.delegated) for outcome in asked] == [("alice", None)]
+    assert talk.statuses[-1] == 403
+    assert talk.admitted is None
+    assert len([value for value in talk.sent if value is not None]) == 4  # of five; the last has the credentials
+
+
+def test_a_user_is_judged_once() -> None:
+    asked: list[Established] = []
+    talk = conversation(MECHANISMS["NTLM"], "TLSv1.3", admit=asked.append)
+    assert talk.fetch(REQUEST) is not None
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("tickets", [None, False])
