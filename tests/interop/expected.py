@@ -11,6 +11,7 @@ from tests.interop.expected_negotiate_samba import NEGOTIATE_SAMBA
 from tests.interop.expected_ntlm import NTLM
 from tests.interop.expected_sasl_cyrus import SASL_CYRUS
 from tests.interop.expected_sasl_mit import SASL_MIT
+from tests.interop.expected_sasl_openldap import SASL_OPENLDAP
 from tests.interop.expected_spnego import TOKENS
 from tests.interop.expected_tls import TLS
 from tests.interop.expected_tshark import DISSECTED
@@ -27,6 +28,7 @@ EXPECTED: frozenset[Cell] = frozenset(
         *NTLM,
         *SASL_CYRUS,
         *SASL_MIT,
+        *SASL_OPENLDAP,
         *TOKENS,
         *TLS,
         *DISSECTED,

@@ -24,6 +24,7 @@ from tests.interop.peers.places import (
     LIGHTTPD_PACKAGES,
     MIT_PACKAGES,
     NEGOEX_PACKAGES,
+    OPENLDAP_PACKAGES,
     PEERS,
     SAMBA_PACKAGES,
     SYSTEM_PYTHON,
@@ -128,6 +129,11 @@ def lighttpd() -> None:
     _wanted(LIGHTTPD_PACKAGES)
 
 
+def openldap() -> None:
+    """OpenLDAP's server."""
+    _wanted(OPENLDAP_PACKAGES)
+
+
 def debian_packages() -> None:
     """What Debian packages: gss-ntlmssp with python-gssapi, OpenSSL, GnuTLS, curl."""
     _wanted(DEBIAN_PACKAGES)
@@ -175,6 +181,7 @@ def main(arguments: list[str]) -> int:
             ("Apache", apache),
             ("lighttpd", lighttpd),
             ("Cyrus SASL", cyrus),
+            ("OpenLDAP", openldap),
             (".NET 8", dotnet),
             ("MIT NEGOEX", negoex),
         )

@@ -22,6 +22,7 @@ TSHARK_PACKAGES = ("tshark",)
 APACHE_PACKAGES = ("apache2", "libapache2-mod-auth-gssapi")
 CYRUS_PACKAGES = ("libsasl2-2", "libsasl2-modules", "libsasl2-modules-db", "libsasl2-modules-gssapi-mit", "sasl2-bin")
 LIGHTTPD_PACKAGES = ("lighttpd",)
+OPENLDAP_PACKAGES = ("slapd", "libsasl2-modules-gssapi-mit")
 FREERDP_PACKAGES = ("freerdp2-x11", "freerdp2-shadow-x11", "winpr-utils", "xvfb", "xauth")
 
 DOTNET_VERSION = "8.0.15"
