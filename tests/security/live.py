@@ -20,16 +20,24 @@ PASSWORD = "correct horse battery staple"
 
 
 class Loud(SecureListener):
-    """Keeps the errors of its handshakes; `failed` is set at the first."""
+    """Keeps the errors of its handshakes; a client may see the end of its connection before one is kept."""
 
     def __init__(self, *arguments: Any, **limits: Any) -> None:
         super().__init__(*arguments, **limits)
         self.errors: list[Exception] = []
-        self.failed = anyio.Event()
+        self._another = anyio.Event()
 
     async def handle_handshake_error(self, error: Exception, source: str) -> None:
         self.errors.append(error)
-        self.failed.set()
+        self._another.set()
+        self._another = anyio.Event()
+
+    async def error(self, number: int = 0) -> Exception:
+        """How the n-th of the handshakes failed that do."""
+        with anyio.fail_after(20):
+            while len(self.errors) <= number:
+                await self._another.wait()
+        return self.errors[number]
 
 
 async def echo(stream: SecureStream) -> None:

@@ -127,9 +127,9 @@ async def test_a_network_of_ipv6_addresses_is_one_source(monkeypatch: pytest.Mon
     async with serving(credential=Accounts.memory(alice=PASSWORD), max_handshakes_per_source=2) as listener:
         first, second = await dial(listener.port), await dial(listener.port)
         async with first, second, await dial(listener.port) as third:
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 assert await receive_rest(third) == b""
-            assert isinstance(listener.errors[0], LimitExceeded)
+            assert isinstance(await listener.error(), LimitExceeded)
 
 
 # --- limits before buffering ---
@@ -172,9 +172,9 @@ async def test_a_token_over_the_listeners_limit_is_refused_before_it_has_come() 
     async with serving(credential=Accounts.memory(alice=PASSWORD), options=options) as listener:
         async with await dial(listener.port) as wire:
             await wire.send(frame(bytes(1001))[:5])
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 await receive_rest(wire)
-        assert isinstance(listener.errors[0], FramingError)
+        assert isinstance(await listener.error(), FramingError)
 
 
 # --- TLS ---
@@ -206,9 +206,9 @@ async def test_a_client_hello_without_an_end_ends_with_its_time() -> None:
                 await wire.send(b"".join(_dribbled_hello()))
             except anyio.BrokenResourceError:
                 pass
-            with anyio.fail_after(10):
+            with anyio.fail_after(20):
                 await receive_rest(wire)
-        assert isinstance(listener.errors[0], SecureStreamError)
+        assert isinstance(await listener.error(), SecureStreamError)
 
 
 @pytest.mark.parametrize("engine", ["stdlib", "pyopenssl"])

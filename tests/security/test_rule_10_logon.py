@@ -173,21 +173,21 @@ async def _attempts(listener: Loud, count: int) -> int:
 async def test_a_connection_takes_so_many_attempts_and_no_more(allowed: int) -> None:
     async with serving(credential=Accounts.memory(alice=PASSWORD), attempts=allowed) as listener:
         assert await _attempts(listener, 5) == allowed
-        assert isinstance(listener.errors[0], LogonDenied)
+        assert isinstance(await listener.error(), LogonDenied)
 
 
 async def test_all_attempts_of_a_connection_share_one_time_limit() -> None:
-    async with serving(credential=Accounts.memory(alice=PASSWORD), attempts=3, handshake_timeout=0.6) as listener:
+    async with serving(credential=Accounts.memory(alice=PASSWORD), attempts=3, handshake_timeout=2) as listener:
         started = time.monotonic()
         async with await dial(listener.port) as wire:
             for _ in range(2):
-                await anyio.sleep(0.2)
+                await anyio.sleep(0.7)
                 client = HandMade(user="alice", password=WRONG, negotiate=Negotiate(HandMade.OFFER).pack())
                 await wire.send(frame(client.negotiate))
                 challenge = await receive_frame(wire)
                 await wire.send(frame(client.answer(challenge[5:])))
                 await receive_frame(wire)
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 await receive_rest(wire)
-        assert time.monotonic() - started < 1.5
-        assert isinstance(listener.errors[0], HandshakeTimeout)
+        assert time.monotonic() - started < 3.2, "each attempt has a limit of its own"
+        assert isinstance(await listener.error(), HandshakeTimeout)
