@@ -81,6 +81,16 @@ def test_a_credential_arrives_as_it_was_sent(credential: Credential) -> None:
     assert credentials.decode(credentials.encode(credential)) == credential
 
 
+def test_secrets_given_as_they_are_hide_themselves_too() -> None:
+    card, guard = SmartCard("314159"), PackageCredential("Kerberos", b"314159")
+    assert card == SmartCard(Secret("314159"))
+    assert guard == PackageCredential("Kerberos", Secret(b"314159"))
+    assert "314159" not in f"{card!r} {guard!r}"
+    assert credentials.decode(credentials.encode(SmartCard("314159", container_name="c"))) == SmartCard(
+        Secret("314159"), container_name="c"
+    )
+
+
 def test_restricted_admin_is_a_password_of_nobody() -> None:
     outer = TSCredentials.decode(credentials.encode(None))
     assert TSPasswordCreds.decode(outer.credentials) == TSPasswordCreds(b"", b"", b"")
