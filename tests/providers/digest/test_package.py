@@ -99,7 +99,7 @@ def test_a_named_mechanism_makes_the_handshakes() -> None:
 
 
 def test_no_other_mechanism_than_digest_md5_is_carried() -> None:
-    with pytest.raises(UsageError, match=r"carries the SASL mechanism DIGEST-MD5 and no other: .* SCRAM-SHA-256"):
+    with pytest.raises(UsageError, match=r"carries the SASL mechanism DIGEST-MD5 and no other: SCRAM-SHA-256"):
         Digest(sasl=ScramSha256())
 
 
