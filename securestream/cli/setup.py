@@ -27,8 +27,6 @@ from securestream.options import Protection, Role
 from securestream.provider import Capability, SecurityPackage, Unusable
 from securestream.redaction import Secret
 from securestream.registry import Registry
-from securestream.sasl.choice import ENTRY_POINTS as SASL_ENTRY_POINTS
-from securestream.sasl.choice import find_mechanism, mechanisms
 
 LEVEL_OF = {"none": Protection.NONE, "sign": Protection.SIGN, "encrypt": Protection.ENCRYPT_AND_SIGN}
 NAME_OF = {level: name for name, level in LEVEL_OF.items()}
@@ -127,6 +125,8 @@ def _mechanism(
         raise UsageError(
             f"{package.info.name} carries a SASL mechanism, which must be named: {known or 'none is here'}"
         )
+    from securestream.sasl.choice import find_mechanism  # only who names a mechanism needs them all
+
     named = find_mechanism(asked.sasl)
     if role is Role.ACCEPTOR:
         takes = _parameters(named)
@@ -152,8 +152,10 @@ def carried_by(package: SecurityPackage) -> Iterator[SecurityPackage]:
     """The SASL mechanisms that `package` carries: it is asked about each that there is."""
     if _SASL not in _parameters(package):
         return
+    from securestream.sasl.choice import ENTRY_POINTS, find_mechanism, mechanisms
+
     factory: Callable[..., SecurityPackage] = type(package)
-    for name in (*mechanisms(), *(point.name for point in entry_points(group=SASL_ENTRY_POINTS))):
+    for name in (*mechanisms(), *(point.name for point in entry_points(group=ENTRY_POINTS))):
         try:
             mechanism = find_mechanism(name)
             factory(**{_SASL: mechanism})
