@@ -25,6 +25,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 import securestream as ss
+from securestream.carrier import Admit
 from securestream_providers.credssp import CredSsp, Delegation
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
@@ -214,9 +215,16 @@ async def log_on(
 
 
 async def take_logon(
-    transport: ByteStream, credential: ss.Credential, packages: Mapping[Protocols, ss.SecurityPackage]
+    transport: ByteStream,
+    credential: ss.Credential,
+    packages: Mapping[Protocols, ss.SecurityPackage],
+    *,
+    admit: Admit | None = None,
 ) -> tuple[ss.CredSspStream, Protocols]:
-    """Let a client log on over an open connection; arguments and result as for `log_on`."""
+    """Let a client log on over an open connection; arguments and result as for `log_on`.
+
+    `admit` raises `NotAuthorized` for users who may not log on here, and the client is told.
+    """
     octets = BufferedByteReceiveStream(transport)
     async with closed_on_failure(transport):
         request = Request.decode(await receive_packet(octets))
@@ -227,7 +235,7 @@ async def take_logon(
             raise
         await transport.send(answer)
     stream = await ss.CredSspStream.wrap_server(
-        transport, package=packages[protocol], credential=credential, received=octets.buffer
+        transport, package=packages[protocol], credential=credential, received=octets.buffer, admit=admit
     )
     return stream, protocol
 

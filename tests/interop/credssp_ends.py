@@ -13,6 +13,7 @@ from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from examples.rdp_nla import NegotiationError, Protocols, log_on, receive_packet, take_logon
+from securestream.carrier import Admit
 from securestream.credentials import Accounts, Credential, Credentials
 from securestream.errors import SecureStreamError
 from securestream.provider import SecurityPackage
@@ -100,10 +101,17 @@ def initiator(
 
 @dataclass
 class Desk:
-    """Serves one client on a port of its own."""
+    """Serves one client on a port of its own.
+
+    Args:
+        package: ours.
+        credential: ours.
+        admit: judges the client.
+    """
 
     package: SecurityPackage
     credential: Credential
+    admit: Admit | None = None
     port: int = 0
     taken: Taken = field(default_factory=Taken)
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -111,7 +119,8 @@ class Desk:
     async def handle(self, transport: ByteStream) -> None:
         """Let the client log on, and wait for how it goes on."""
         try:
-            stream, _ = await take_logon(transport, self.credential, {Protocols.HYBRID: self.package})
+            packages = {Protocols.HYBRID: self.package}
+            stream, _ = await take_logon(transport, self.credential, packages, admit=self.admit)
             async with stream:
                 self.taken = await self._look_at(stream)
         except (NegotiationError, SecureStreamError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
@@ -138,9 +147,11 @@ async def listening(handler: Callable[[ByteStream], Awaitable[None]]) -> AsyncGe
 
 
 @asynccontextmanager
-async def serving(package: SecurityPackage, credential: Credential) -> AsyncGenerator[Desk]:
+async def serving(
+    package: SecurityPackage, credential: Credential, *, admit: Admit | None = None
+) -> AsyncGenerator[Desk]:
     """Our server."""
-    desk = Desk(package, credential)
+    desk = Desk(package, credential, admit)
     async with listening(desk.handle) as desk.port:
         yield desk
 

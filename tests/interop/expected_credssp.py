@@ -13,6 +13,7 @@ WITH_ERROR = (6, 4, 3)
 _XFREERDP = (
     *(f"version {version}" for version in VERSIONS),
     *(f"version {version}, wrong password" for version in VERSIONS),
+    *(f"version {version}, not admitted" for version in VERSIONS),
     "unknown user",
     "TLSv1.2",
     "key on a curve",
@@ -49,6 +50,7 @@ CREDSSP_CELLS: tuple[Cell, ...] = (
     *cells(CREDSSP, "xfreerdp", ("initiator",), _XFREERDP),
     *cells(CREDSSP, "freerdp-shadow-cli", ("acceptor",), _SHADOW),
     *cells(CREDSSP, "pyspnego", ("initiator", "acceptor"), _PYSPNEGO),
+    *cells(CREDSSP, "pyspnego", ("initiator",), ("not admitted",)),
     *cells(CREDSSP, "pyspnego", ("initiator",), ("HTTP, TLSv1.2", "HTTP, TLSv1.3", "HTTP, wrong password")),
     *cells(CREDSSP, "pyspnego", ("acceptor",), ("HTTP, TLSv1.2", "HTTP, TLSv1.3")),
 )

@@ -13,6 +13,7 @@ from anyio.abc import ByteStream
 from examples.rdp_nla import Gateway, acceptors, serve_one
 from securestream.credentials import Credential, NtHash, Password
 from securestream.errors import BadBindings, CertificateRejected, LogonDenied, NotAuthorized, PeerGone, PeerRefused
+from securestream.provider import Established
 from securestream.services.nt_hash import nt_hash
 from securestream_providers.credssp import CredSsp, Delegation
 from securestream_providers.schannel import Schannel
@@ -80,6 +81,22 @@ def visiting(
     return visit
 
 
+def refuse(outcome: Established) -> None:
+    """Admits nobody, before anything is delegated."""
+    assert outcome.delegated is None
+    raise NotAuthorized(f"{outcome.peer} may not log on here")
+
+
+def refused(package: CredSsp) -> Visiting:
+    """A logon of xfreerdp with the right password, by a user who is not admitted."""
+
+    async def visit(environment: Mapping[str, str]) -> Seen:
+        async with serving(package, server(), admit=refuse) as desk:
+            return await visited(desk, desk.port, environment)
+
+    return visit
+
+
 def visiting_between(package: CredSsp) -> Visiting:
     """A logon of xfreerdp at our server, through a man in the middle, whose certificate it takes for ours."""
 
@@ -105,6 +122,7 @@ CASES: dict[str, Visiting] = {
         acceptor(restricted_admin=True), "/restricted-admin", password=nt_hash(PASSWORD)
     ),
     "restricted admin, refused": visiting(acceptor(), "/restricted-admin"),
+    **{f"version {number}, not admitted": refused(acceptor(number)) for number in VERSIONS},
 }
 
 
@@ -186,6 +204,20 @@ def test_restricted_admin_mode_is_refused_unless_named(visits: dict[str, Seen], 
     assert isinstance(taken.error, NotAuthorized)
     assert visit.status
     matrix.fill(CREDSSP, CLIENT, version, "initiator", "restricted admin, refused", "refused")
+
+
+@pytest.mark.parametrize("number", VERSIONS)
+def test_xfreerdp_with_a_user_who_is_not_admitted_is_refused(
+    visits: dict[str, Seen], number: int, version: str, matrix: Filler
+) -> None:
+    """By an error code, before it delegates; FreeRDP 2 offers the early verdict and cannot go on where it is chosen."""
+    case = f"version {number}, not admitted"
+    taken, visit = visits[case]
+    assert isinstance(taken.error, NotAuthorized)
+    assert visit.status
+    told = visit.error == "ERRCONNECT_ACCESS_DENIED"
+    assert told == (number in WITH_ERROR), visit.said
+    matrix.fill(CREDSSP, CLIENT, version, "initiator", case, "refused and told" if told else "refused, not told")
 
 
 @pytest.mark.parametrize("number", [6, 2])

@@ -15,9 +15,9 @@ from anyio.from_thread import start_blocking_portal
 from securestream.ambient import system_options
 from securestream.credentials import Accounts, Credential, Credentials, Keytab, Password
 from securestream.drive import respond_blocking
-from securestream.errors import Downgrade, ErrorKind, LogonDenied, PeerRefused, SecureStreamError
+from securestream.errors import Downgrade, ErrorKind, LogonDenied, NotAuthorized, PeerRefused, SecureStreamError
 from securestream.machine import HandshakeMachine, owed_token
-from securestream.provider import Established, SecurityContext, SecurityPackage, TargetName
+from securestream.provider import Admit, Established, SecurityContext, SecurityPackage, TargetName
 from securestream.records.base import RecordConnection
 from securestream_providers.credssp import CredSsp, Delegation
 from securestream_providers.credssp.policy import NEWEST, Use
@@ -92,10 +92,11 @@ def start(role: Theirs, theirs: CredSspPeer, inside: Inside = "spnego") -> CredS
     return theirs
 
 
-def begin(role: Theirs, ours: CredSsp, credential: Credential) -> HandshakeMachine:
+def begin(role: Theirs, ours: CredSsp, credential: Credential, admit: Admit | None = None) -> HandshakeMachine:
     """Our end; `role` is the foreign one's."""
     if role == "initiator":
-        return HandshakeMachine(ours.accept(Credentials(LEAF.credential, credential), system_options()))
+        accepting = ours.accept(Credentials(LEAF.credential, credential), system_options())
+        return HandshakeMachine(accepting, admit=admit)
     return HandshakeMachine(ours.initiate(credential, TARGET, system_options()))
 
 
@@ -222,6 +223,21 @@ def test_a_wrong_password_of_its_is_refused_and_told(accounts: dict[str, str], v
     (note,) = refused.value.__notes__
     assert "InvalidCredentialError" in note
     matrix.fill(CREDSSP, PEER, version, "initiator", "wrong password", "refused and told")
+
+
+def test_a_user_of_its_who_is_not_admitted_is_refused_and_told(
+    accounts: dict[str, str], version: str, matrix: Filler
+) -> None:
+    def refuse(outcome: Established) -> None:
+        assert (str(outcome.peer), outcome.delegated) == (ALICE, None)
+        raise NotAuthorized("not today")
+
+    theirs = start("initiator", CredSspPeer(accounts))
+    with pytest.raises(NotAuthorized) as refused:
+        converse(begin("initiator", package(), ours_of("initiator"), refuse), theirs, "initiator")
+    (note,) = refused.value.__notes__
+    assert "Received NTStatus in TSRequest from acceptor" in note
+    matrix.fill(CREDSSP, PEER, version, "initiator", "not admitted", "refused and told")
 
 
 def test_a_wrong_password_of_ours_is_refused_and_told(accounts: dict[str, str], version: str, matrix: Filler) -> None:
