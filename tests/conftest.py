@@ -20,9 +20,14 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SHARED_ABSENT = "../shared is absent"
 """How the reason of the one skip that CI allows begins: vectors that may not be copied are not beside the checkout."""
 
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=50, print_blob=True)
-hypothesis.settings.register_profile("ci", deadline=None, max_examples=200, print_blob=True, database=None)
-hypothesis.settings.register_profile("deep", deadline=None, max_examples=10_000, print_blob=True)
+# A property says nothing about how long a busy machine takes to draw. Where hypothesis sees a CI, it draws the same values
+# each time.
+_ANY_MACHINE = hypothesis.settings(
+    deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("quick", _ANY_MACHINE, max_examples=50)
+hypothesis.settings.register_profile("ci", _ANY_MACHINE, max_examples=200, database=None)
+hypothesis.settings.register_profile("deep", _ANY_MACHINE, max_examples=10_000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if CI else "quick"))
 
 _MATRIX = pytest.StashKey[Matrix]()

@@ -54,9 +54,19 @@ async def test_a_cancelled_receive_loses_nothing(pipes: tuple[int, int, int, int
 async def test_what_follows_a_cancelled_send_is_written_after_it(pipes: tuple[int, int, int, int]) -> None:
     _, source, sink, result = pipes
     large = bytes(1_000_000)
+    scope = anyio.CancelScope()
+
     async with StandardStream(source, sink) as stream:
-        with anyio.move_on_after(0.05) as scope:
-            await stream.send(large)
+
+        async def send() -> None:
+            with scope:
+                await stream.send(large)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            with anyio.fail_after(10):
+                await anyio.wait_readable(result)  # it has begun
+            scope.cancel()
         assert scope.cancelled_caught
         received = bytearray()
 
