@@ -20,8 +20,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SHARED_ABSENT = "../shared is absent"
 """How the reason of the one skip that CI allows begins: vectors that may not be copied are not beside the checkout."""
 
-# A property says nothing about how long a busy machine takes to draw. Where hypothesis sees a CI, it draws the same values
-# each time.
+# A property says nothing about how long a busy machine takes to draw. In a CI hypothesis draws the same each time.
 _ANY_MACHINE = hypothesis.settings(
     deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
