@@ -10,7 +10,7 @@ import pytest
 from securestream.ambient import system_options
 from securestream.channel_bindings import ChannelBindings
 from securestream.errors import BadBindings
-from securestream.http.asgi import AuthenticationMiddleware
+from securestream.http.asgi import AuthenticationMiddleware, Scope
 from securestream.http.httpx_auth import SecureAuth
 from securestream.http.httpx_blocking import BlockingSecureTransport
 from securestream.http.httpx_transport import SecureTransport
@@ -19,7 +19,7 @@ from securestream.http.performing import end_point_bindings
 from securestream.options import BindingPolicy, Options, Protection
 from securestream.provider import Established, SecurityContext
 from securestream_providers.digest import DigestServer
-from tests.core.http.live import AUTHORITY, LOCALHOST, Scope, WhoAmI, serving, trusting
+from tests.core.http.live import AUTHORITY, LOCALHOST, WhoAmI, serving, trusting
 from tests.core.http.peers import BOB, Realm, digest
 
 pytestmark = pytest.mark.anyio

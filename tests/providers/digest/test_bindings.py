@@ -17,12 +17,13 @@ from securestream.errors import (
     ErrorKind,
     InvalidToken,
     LogonDenied,
+    MalformedMessage,
     PeerRefused,
     SecureStreamError,
     TargetUnknown,
     UsageError,
 )
-from securestream.http.fields import parse_challenges
+from securestream.http.fields import SchemeValue, parse_challenges
 from securestream.http.schemes import HttpReply, HttpRequest, Origin, SendRequest
 from securestream.machine import HandshakeMachine, told_to_peer
 from securestream.options import BindingPolicy, Options
@@ -262,6 +263,28 @@ def test_directives_that_do_not_fit_the_cnonce_are_refused(
     with pytest.raises(InvalidToken) as refused:
         accept(site, with_parameter(sent_to(site), name, value))
     assert refused.value.token is None
+
+
+@pytest.mark.parametrize(
+    ("service", "channel", "why"),
+    [
+        (SERVICE, OURS.md5().hex().upper(), "lower case"),
+        (SERVICE, OURS.md5().hex() + "0", "32 hexadecimal digits"),
+        (SERVICE, "", "32 hexadecimal digits"),
+        ("HTTP/\xe4pi.example.org", UNBOUND, "a name in ASCII"),
+        ("x" * 1025, UNBOUND, "a name in ASCII"),
+    ],
+)
+def test_directives_have_one_form_also_under_a_cnonce_that_fits(service: str, channel: str, why: str) -> None:
+    binding = DigestBinding(service, channel)
+    response = SchemeValue("Digest", None, tuple((one.name, one.value) for one in binding.parameters))
+    with pytest.raises(MalformedMessage, match=why):
+        DigestBinding.parse(response, binding.cnonce(bytes(16)))
+    fitting = DigestBinding(SERVICE, OURS.md5().hex())
+    response = replace(response, parameters=tuple((one.name, one.value) for one in fitting.parameters))
+    assert DigestBinding.parse(response, fitting.cnonce(bytes(16))) == fitting
+    with pytest.raises(MalformedMessage, match="another version"):
+        DigestBinding.parse(response, fitting.cnonce(bytes(16)).replace("v1", "v2", 1))
 
 
 def test_directives_twice_are_refused(world: World) -> None:
