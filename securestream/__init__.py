@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from securestream.errors import UsageError as UsageError
     from securestream.extensions import Composed as Composed
     from securestream.extensions import ContextImporter as ContextImporter
+    from securestream.extensions import Discouraged as Discouraged
     from securestream.extensions import Negotiating as Negotiating
     from securestream.extensions import TokenDescriber as TokenDescriber
     from securestream.extensions import TokenInspector as TokenInspector
@@ -106,7 +107,7 @@ _NAMES = {
         "PeerRefused QualityNotMet Replay SecureStreamError ServiceFailed TargetUnknown TimeSkew Truncated Unsupported "
         "UsageError"
     ),
-    "extensions": "Composed ContextImporter Negotiating TokenDescriber TokenInspector",
+    "extensions": "Composed ContextImporter Discouraged Negotiating TokenDescriber TokenInspector",
     "machine": "HandshakeMachine Step",
     "negotiation": "Consideration Negotiation Verdict",
     "options": "BindingPolicy ContextFlags ImpersonationLevel Limits Options Protection Role",
