@@ -343,3 +343,10 @@ def kind_of(error: BaseException) -> ErrorKind:
     """The kind of any exception: its own where it is one of ours, else `ErrorKind.INTERNAL`."""
     kind = getattr(error, "kind", None)
     return kind if isinstance(kind, ErrorKind) else ErrorKind.INTERNAL
+
+
+def lies_at_this_end(error: BaseException) -> bool:
+    """Whether this end is set up so that it can authenticate nobody: no credential for it, or a service that failed.
+    Whoever runs a server has to see it, however little the log shows.
+    """
+    return kind_of(error) in (ErrorKind.NO_CREDENTIALS, ErrorKind.SERVICE_FAILED) and not isinstance(error, PeerRefused)

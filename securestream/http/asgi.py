@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 from securestream.carrier import Admit
 from securestream.channel_bindings import ChannelBindings
 from securestream.drive import Services
-from securestream.errors import HandshakeError, InvalidToken, MalformedMessage, UsageError, kind_of
+from securestream.errors import HandshakeError, InvalidToken, MalformedMessage, UsageError, kind_of, lies_at_this_end
 from securestream.http.performing import authenticate, bound, http_options
 from securestream.http.schemes import HttpField, HttpRequest, Origin, ServerScheme
 from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
@@ -155,7 +155,8 @@ class AuthenticationMiddleware:
         await self._serve(scope, receive, send, outcome)
 
     async def handle_handshake_error(self, error: HandshakeError, source: str) -> None:
-        """Credentials came and were refused; the response says so. Logs one line.
+        """Credentials came and were refused; the response says so. Logs one line; what is amiss at this end (no
+        keytab, a store that fails) as a warning, all else as information.
 
         Override it to count, or to ban.
 
@@ -163,7 +164,8 @@ class AuthenticationMiddleware:
             error: why.
             source: the client's address.
         """
-        _log.info("authentication of %s failed (%s): %s", source or "a client", kind_of(error).sspi, error)
+        level = logging.WARNING if lies_at_this_end(error) else logging.INFO
+        _log.log(level, "authentication of %s failed (%s): %s", source or "a client", kind_of(error).sspi, error)
 
     def _known(self, scope: Scope) -> Admitted | None:
         connection = self._connection(scope)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 import anyio
 from anyio.abc import Listener, SocketAttribute, TaskGroup
 
-from securestream.errors import LimitExceeded, SecureStreamError, UsageError, kind_of
+from securestream.errors import LimitExceeded, SecureStreamError, UsageError, kind_of, lies_at_this_end
 from securestream.options import Role
 from securestream.services.failures import source_key
 from securestream.streams._handshake import Settings, close_forcefully, source_of
@@ -156,7 +156,8 @@ class SecureListener(Listener[SecureStream]):
                 del self._sources[key]
 
     async def handle_handshake_error(self, error: Exception, source: str) -> None:
-        """A handshake failed; its connection is closed. Logs one line, for a bug with its traceback.
+        """A handshake failed; its connection is closed. Logs one line, for a bug with its traceback; what is amiss at
+        this end (no keytab, a store that fails) as a warning, all else as information.
 
         Override it to count, to ban, or to raise, which ends `serve`.
 
@@ -165,7 +166,8 @@ class SecureListener(Listener[SecureStream]):
             source: the peer's address.
         """
         if isinstance(error, _EXPECTED):
-            _log.info("handshake with %s failed (%s): %s", source or "a client", kind_of(error).sspi, error)
+            level = logging.WARNING if lies_at_this_end(error) else logging.INFO
+            _log.log(level, "handshake with %s failed (%s): %s", source or "a client", kind_of(error).sspi, error)
         else:
             _log.error("handshake with %s failed by a bug", source or "a client", exc_info=error)
 

@@ -10,12 +10,14 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
+from securestream.credentials import Keytab
 from securestream.drive import Services
 from securestream.errors import (
     HandshakeTimeout,
@@ -123,6 +125,21 @@ async def test_wrong_passwords_stop_nobody(caplog: pytest.LogCaptureFixture) -> 
                 await connect("127.0.0.1", listener.port, package=Toy(), credential=MALLORY)
         await talk(listener.port)
     assert caplog.text.count("SEC_E_LOGON_DENIED") == 3
+
+
+async def test_a_server_without_its_keytab_says_so_however_little_is_logged(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """The client is told to look there; a wrong password is its own business."""
+    caplog.set_level(logging.WARNING, "securestream")
+    async with server() as listener:
+        with pytest.raises(PeerRefused):
+            await connect("127.0.0.1", listener.port, package=Toy(), credential=MALLORY)
+    assert not caplog.text
+    async with server(package="negotiate", credential=Keytab(tmp_path / "absent")) as listener:
+        with pytest.raises(PeerRefused, match="look at the peer's log"):
+            await connect("127.0.0.1", listener.port, package=Toy(), credential=ALICE)
+    assert "there is no keytab" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import anyio
 import pytest
 
 from securestream.channel_bindings import ChannelBindings
-from securestream.credentials import Accounts
+from securestream.credentials import Accounts, Keytab
 from securestream.drive import respond_blocking
 from securestream.errors import ContextExpired, HandshakeError, NotAuthorized, Unsupported, UsageError
 from securestream.http.asgi import (
@@ -176,6 +177,17 @@ def test_why_a_request_was_refused_is_logged_and_can_be_handled(caplog: pytest.L
 
     _serve(Counting(Application(), [one_leg()]), _scope(encode_token("One", b"wrong").encode(), client=None))
     assert Counting.seen == [("", "no hello")]
+
+
+def test_a_server_without_its_keytab_says_so_however_little_is_logged(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level("WARNING")
+    middleware, _ = _middleware(TokenScheme("Negotiate", "negotiate", Keytab(tmp_path / "absent")), one_leg())
+    _serve(middleware, _scope(encode_token("One", b"wrong").encode()))
+    assert not caplog.messages
+    _serve(middleware, _scope(encode_token("Negotiate", b"token").encode()))
+    assert "there is no keytab" in caplog.text
 
 
 def test_a_scheme_of_several_legs_needs_a_connection_of_http_1_1() -> None:
