@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import anyio
 from anyio.abc import ByteStream
@@ -32,6 +32,19 @@ from securestream.streams.attributes import SecurityAttribute
 _FLAGS = (
     ContextFlags.CONFIDENTIALITY | ContextFlags.INTEGRITY | ContextFlags.REPLAY | ContextFlags.SEQUENCE
 )  # what every TLS record has (RFC 8446 5)
+
+
+class WrapArguments(TypedDict, total=False):
+    """The arguments of `TlsStream.wrap_client` and `TlsStream.wrap_server`, which document them, that mean the same for
+    every stream of records: a subclass passes them on.
+    """
+
+    protection: Protection | None
+    options: Options | None
+    services: Services | None
+    handshake_timeout: float
+    received: bytes
+    standard_compatible: bool
 
 
 class TlsStream(SealedStream):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import anyio
@@ -19,6 +20,7 @@ from securestream.streams._wrap import SecureStream
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.credssp import CredSspStream
 from securestream.streams.negotiate import NegotiateStream
+from securestream.streams.tls import TlsStream, WrapArguments
 from securestream_providers.credssp import CredSsp, Delegation
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
@@ -175,6 +177,49 @@ async def test_the_delegated_credential_opens_the_next_connection_as_the_client(
             assert await stream.receive() == b"alice"
         group.cancel_scope.cancel()
     assert seen == ["alice"]
+
+
+class TestArguments:
+    """Those that mean the same as for TLS are passed on, and the checkers know them."""
+
+    @pytest.mark.parametrize("name", ["wrap_client", "wrap_server"])
+    def test_all_of_tls_are_there(self, name: str) -> None:
+        def parameters(of: type[TlsStream]) -> set[str]:
+            return set(inspect.signature(getattr(of, name)).parameters)
+
+        assert parameters(CredSspStream) - {"further"} | set(WrapArguments.__annotations__) == parameters(TlsStream)
+
+    async def test_they_are_used(self) -> None:
+        one, other = await tcp_pair()
+        async with closing(one, other):
+            with pytest.raises(UsageError, match="handshake_timeout"):
+                await CredSspStream.wrap_client(one, package=client_package(), credential=ALICE, handshake_timeout=0)
+            with pytest.raises(UsageError, match="handshake_timeout"):
+                await CredSspStream.wrap_server(
+                    other, package=server_package(), credential=SERVING, handshake_timeout=0
+                )
+
+    async def test_octets_that_were_read_before(self) -> None:
+        one, other = await tcp_pair()
+
+        async def accept() -> CredSspStream:
+            hello = await other.receive()
+            return await CredSspStream.wrap_server(other, package=server_package(), credential=SERVING, received=hello)
+
+        client, server = await both(
+            lambda: CredSspStream.wrap_client(one, package=client_package(), credential=ALICE, target=TARGET), accept
+        )
+        async with closing(client, server):
+            await client.send(b"data")
+            assert await receive_exactly(server, 4) == b"data"
+
+    async def test_mistakes_are_seen(self) -> None:
+        one, other = await tcp_pair()
+        async with closing(one, other):
+            with pytest.raises(TypeError):
+                await CredSspStream.wrap_client(one, alpn=["x"])  # type: ignore[call-arg]  # wrong on purpose
+            with pytest.raises(TypeError):
+                await CredSspStream.wrap_server(other, target=TARGET)  # type: ignore[call-arg]  # wrong on purpose
 
 
 class TestRefusals:
