@@ -29,7 +29,7 @@ USER = "alice"
 PASSWORD = "correct horse"
 NAMES = {USER: PASSWORD, "zoë": "pâté", 'a"b': 'q"u\\o'}
 """Accounts with their passwords: an ordinary one, one that has several encodings, and one that must be quoted."""
-SHORT = timedelta(seconds=0.4)
+SHORT = timedelta(seconds=1.5)
 """How long the nonces of ``/digest-short`` are good; ``/slow`` below a path redirects when they are not."""
 REALM = "the realm of this server"
 

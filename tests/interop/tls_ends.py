@@ -35,7 +35,7 @@ engines = pytest.mark.parametrize("engine", ENGINES)
 versions = pytest.mark.parametrize("version", VERSIONS)
 
 SIZES = (0, 1, 16384, 16385, 3_000_000)
-TIMEOUT = 8.0
+TIMEOUT = 20.0
 
 
 @dataclass

@@ -60,7 +60,7 @@ AuthDigestShmemSize 64K
     Require valid-user
 </LocationMatch>
 <Location "/digest-short">
-    AuthDigestNonceLifetime 1
+    AuthDigestNonceLifetime 3
 </Location>
 <Location "/digest-forged">
     Header edit Authentication-Info 'rspauth="[0-9a-f]{{8}}' 'rspauth="00000000'

@@ -19,7 +19,7 @@ from tests.ports import free_port
 
 NAME = "FreeRDP"
 PROGRAMS: Final = ("xfreerdp", "freerdp-shadow-cli", "winpr-hash", "Xvfb")
-TIMEOUT: Final = 20.0
+TIMEOUT: Final = 60.0
 
 
 @functools.cache

@@ -19,7 +19,7 @@ __all__ = ["ETYPES", "HOST", "NAME", "REALM", "MitKdc", "ToolFailed", "missing",
 
 REALM: Final = "MIT.TEST"
 HOST: Final = "server.mit.test"
-PATIENCE: Final = 15.0
+PATIENCE: Final = 60.0
 
 
 class MitKdc(MitTools):

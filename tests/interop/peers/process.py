@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 Event = dict[str, Any]
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 class PeerProcessError(Exception):

@@ -18,7 +18,7 @@ from tests.ports import free_port
 
 REALM: Final = "the realm of this server"
 BODY: Final = b"what only the authenticated read\n"
-PATIENCE: Final = 15.0
+PATIENCE: Final = 60.0
 
 
 class WebServer(ABC):
