@@ -56,11 +56,33 @@ class Kind(Generic[E]):
         use: reads the effect that asks.
         full: what whoever asks is told when there is no room.
         application: of a SQLite file, four octets; see `Database`.
+        owner: how many octets at the beginning of each key say whose the entry is; none where it is nobody's. An owner
+            gets no further entry when those that he has are as many as there is room left: one alone leaves half of
+            it, two together a third, and so for all others there is always some.
+        share: what whoever asks is told then.
     """
 
     use: Callable[[E], Use]
     full: str
     application: bytes
+    owner: int = 0
+    share: str = ""
+
+    def check(self, owned: int, kept: int, entries: int) -> None:
+        """Refuse one entry more.
+
+        Args:
+            owned: live entries of its owner.
+            kept: live entries of all.
+            entries: how many there may be.
+
+        Raises:
+            LimitExceeded: there is no room, or none for this owner.
+        """
+        if kept >= entries:
+            raise LimitExceeded(self.full)
+        if owned >= entries - kept:
+            raise LimitExceeded(self.share)
 
 
 class ExpiringMemory(Performer, Generic[E]):
@@ -81,6 +103,7 @@ class ExpiringMemory(Performer, Generic[E]):
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: dict[bytes, bytes] = {}
+        self._owned: dict[bytes, int] = {}
         self._ends: list[tuple[float, bytes]] = []  # a heap of expiry and key
 
     async def perform(self, effect: E) -> bool:
@@ -97,7 +120,7 @@ class ExpiringMemory(Performer, Generic[E]):
         with self._lock:
             forgotten = (now - GRACE).timestamp()
             while self._ends and self._ends[0][0] <= forgotten:
-                self._kept.pop(heapq.heappop(self._ends)[1], None)
+                self._forget(heapq.heappop(self._ends)[1])
             if use.expires <= now:
                 return False
             before = self._kept.get(use.key)
@@ -105,11 +128,24 @@ class ExpiringMemory(Performer, Generic[E]):
             if after is None:
                 return False
             if before is None:
-                if len(self._kept) >= self._entries:
-                    raise LimitExceeded(self._kind.full)
+                self._admit(use.key)
                 heapq.heappush(self._ends, (use.expires.timestamp(), use.key))
             self._kept[use.key] = after
             return True
+
+    def _admit(self, key: bytes) -> None:
+        owner = key[: self._kind.owner]
+        owned = self._owned.get(owner, 0)
+        self._kind.check(owned, len(self._kept), self._entries)
+        if owner:
+            self._owned[owner] = owned + 1
+
+    def _forget(self, key: bytes) -> None:
+        del self._kept[key]
+        if owner := key[: self._kind.owner]:
+            owned = self._owned.pop(owner) - 1
+            if owned:
+                self._owned[owner] = owned
 
 
 class ExpiringFile(Performer, Generic[E]):
@@ -134,7 +170,7 @@ class ExpiringFile(Performer, Generic[E]):
         self._kind = kind
         self._entries = _checked(entries)
         self._clock = clock
-        self._database = Database(path, kind.application, 1, _create)
+        self._database = Database(path, kind.application, 2, _create)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -151,23 +187,44 @@ class ExpiringFile(Performer, Generic[E]):
         if use.expires <= now:
             return False
         with self._database.transaction() as connection:
-            purged = connection.execute(
-                "DELETE FROM kept WHERE key IN (SELECT key FROM kept WHERE expires <= ? ORDER BY expires LIMIT ?)",
-                ((now - GRACE).timestamp(), _PURGED_AT_ONCE),
-            ).rowcount
+            self._purge(connection, (now - GRACE).timestamp())
             row = connection.execute("SELECT value FROM kept WHERE key = ?", (use.key,)).fetchone()
             after = use.change(None if row is None else row[0])
-            if after is not None:
-                connection.execute(
-                    "INSERT INTO kept VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                    (use.key, after, use.expires.timestamp()),
-                )
-            added = row is None and after is not None
-            connection.execute("UPDATE size SET entries = entries + ?", (added - purged,))
-            (count,) = connection.execute("SELECT entries FROM size").fetchone()
-            if added and count > self._entries:
-                raise LimitExceeded(self._kind.full)  # rolls back
-        return after is not None
+            if after is None:
+                return False
+            if row is None:
+                self._admit(connection, use.key)
+            connection.execute(
+                "INSERT INTO kept VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (use.key, after, use.expires.timestamp()),
+            )
+        return True
+
+    def _admit(self, connection: sqlite3.Connection, key: bytes) -> None:
+        owner = key[: self._kind.owner]
+        owned: list[tuple[int]] = []
+        if owner:
+            owned = connection.execute("SELECT entries FROM owned WHERE owner = ?", (owner,)).fetchall()
+        (kept,) = connection.execute("SELECT entries FROM size").fetchone()
+        self._kind.check(owned[0][0] if owned else 0, kept, self._entries)
+        connection.execute("UPDATE size SET entries = entries + 1")
+        if owner:
+            connection.execute(
+                "INSERT INTO owned VALUES (?, 1) ON CONFLICT (owner) DO UPDATE SET entries = entries + 1", (owner,)
+            )
+
+    def _purge(self, connection: sqlite3.Connection, forgotten: float) -> None:
+        found: list[tuple[bytes]] = connection.execute(
+            "SELECT key FROM kept WHERE expires <= ? ORDER BY expires LIMIT ?", (forgotten, _PURGED_AT_ONCE)
+        ).fetchall()
+        if not found:
+            return
+        connection.executemany("DELETE FROM kept WHERE key = ?", found)
+        connection.execute("UPDATE size SET entries = entries - ?", (len(found),))
+        if self._kind.owner:
+            owners = [(key[: self._kind.owner],) for (key,) in found]
+            connection.executemany("UPDATE owned SET entries = entries - 1 WHERE owner = ?", owners)
+            connection.executemany("DELETE FROM owned WHERE owner = ? AND entries < 1", owners)
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -177,6 +234,7 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX kept_by_expiry ON kept (expires)")
     connection.execute("CREATE TABLE size (entries INTEGER NOT NULL)")
     connection.execute("INSERT INTO size VALUES (0)")
+    connection.execute("CREATE TABLE owned (owner BLOB PRIMARY KEY, entries INTEGER NOT NULL) WITHOUT ROWID")
 
 
 class SharedStore(Protocol):

@@ -15,6 +15,9 @@ other."""
 LARGEST: Final = 0xFFFFFFFF
 """The largest count that eight hexadecimal digits hold."""
 
+OWNER_SIZE: Final = 16
+"""Octets that tell users apart in memories of counts."""
+
 _HIGHEST: Final = 4
 
 
@@ -28,6 +31,7 @@ class NonceCount(Effect[bool]):
         nonce: the server's nonce, or a hash of it with what it belongs to; at most 64 octets.
         count: from 1.
         expires: from when on the server refuses the nonce anyway, aware UTC.
+        owner: whose use it is, `OWNER_SIZE` octets, so that nobody takes all the room; empty where that is not known.
     """
 
     performer: ClassVar[str | None] = "securestream_providers.digest.performers:memory_performer"
@@ -35,6 +39,7 @@ class NonceCount(Effect[bool]):
     nonce: bytes = field(repr=False)
     count: int
     expires: datetime
+    owner: bytes = field(default=b"", repr=False)
 
 
 class Window(NamedTuple):

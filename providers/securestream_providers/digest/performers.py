@@ -1,6 +1,7 @@
 """Who performs `NonceCount`: counts in memory, in SQLite across processes, and in shared stores.
 
-Like replay caches, they refuse while they are full and never push a live nonce out.
+Like replay caches, they refuse while they are full and never push a live nonce out. One user cannot fill them: he gets
+at most as much room as he leaves (`securestream.services.expiring.Kind`), but for a shared store, which counts nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from securestream.ambient import system_clock
 from securestream.drive import Performer
 from securestream.options import Clock
 from securestream.services.expiring import ExpiringFile, ExpiringMemory, ExpiringShared, Kind, SharedStore, Use
-from securestream_providers.digest.counts import NonceCount, Window
+from securestream_providers.digest.counts import OWNER_SIZE, NonceCount, Window
 
 MEMORY_NONCES: Final = 200_000
 """Live nonces whose counts are remembered in memory: about 60 MB."""
@@ -26,13 +27,16 @@ def _use(effect: NonceCount) -> Use:
         used = (Window() if kept is None else Window.unpack(kept)).use(effect.count)
         return None if used is None else used.pack()
 
-    return Use(effect.nonce, effect.expires, change, b"%08x:%b" % (effect.count, effect.nonce))
+    return Use(effect.owner + effect.nonce, effect.expires, change, b"%08x:%b" % (effect.count, effect.nonce))
 
 
 _COUNTS: Final = Kind(
     _use,
     "the memory of nonce counts is full of live nonces: give it more room, or shorten `lifetime`",
     b"SSnc",
+    OWNER_SIZE,
+    "this user holds so many live nonces that the rest is kept for others: let the client use a nonce for several "
+    "requests",
 )
 
 
@@ -40,7 +44,7 @@ class MemoryCounts(ExpiringMemory[NonceCount]):
     """Counts within one process; see `ExpiringMemory`.
 
     Args:
-        nonces: live nonces at most.
+        nonces: live nonces at most, and of one user at most half as many.
         clock: the present moment.
     """
 
@@ -53,7 +57,7 @@ class SqliteCounts(ExpiringFile[NonceCount]):
 
     Args:
         path: the file.
-        nonces: live nonces at most.
+        nonces: live nonces at most, and of one user at most half as many.
         clock: the present moment.
 
     Raises:

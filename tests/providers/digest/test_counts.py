@@ -16,7 +16,7 @@ import pytest
 
 from securestream.drive import Performer, Services
 from securestream.errors import LimitExceeded, MissingService, UsageError
-from securestream_providers.digest.counts import LARGEST, WINDOW, NonceCount, Window
+from securestream_providers.digest.counts import LARGEST, OWNER_SIZE, WINDOW, NonceCount, Window
 from securestream_providers.digest.performers import (
     MemoryCounts,
     SharedCounts,
@@ -31,8 +31,8 @@ Counts = MemoryCounts | SqliteCounts
 Make = Callable[..., Counts]
 
 
-def asked(count: int, nonce: bytes = b"nonce", expires: datetime = EXPIRES) -> NonceCount:
-    return NonceCount(nonce, count, expires)
+def asked(count: int, nonce: bytes = b"nonce", expires: datetime = EXPIRES, owner: bytes = b"") -> NonceCount:
+    return NonceCount(nonce, count, expires, owner)
 
 
 @pytest.fixture
@@ -124,6 +124,68 @@ def test_a_full_memory_refuses_new_nonces_and_keeps_the_live_ones(make: Make) ->
             counts.perform_blocking(asked(1, b"c"))
     assert not counts.perform_blocking(asked(1, b"a"))
     assert counts.perform_blocking(asked(2, b"a"))
+
+
+ALICE, BOB, CAROL = (bytes([number]) * OWNER_SIZE for number in range(3))
+
+
+def taken(counts: Counts, owner: bytes, expires: datetime = EXPIRES) -> int:
+    """How many new nonces of an owner's are taken before one is refused."""
+    for number in range(1000):
+        try:
+            assert counts.perform_blocking(asked(1, b"%d" % number, expires, owner))
+        except LimitExceeded:
+            return number
+    raise AssertionError("there is no end")
+
+
+def test_one_user_leaves_half_of_the_memory_and_two_a_third(make: Make) -> None:
+    counts = make(60)
+    assert taken(counts, ALICE) == 30
+    assert taken(counts, BOB) == 15  # what was taken stays, so the second gets half of the rest
+    assert taken(counts, CAROL) == 8
+    with pytest.raises(LimitExceeded, match="use a nonce for several requests"):
+        counts.perform_blocking(asked(1, b"new", owner=ALICE))
+    assert not counts.perform_blocking(asked(1, b"0", owner=ALICE))
+    assert counts.perform_blocking(asked(2, b"0", owner=ALICE)), "what he has is his"
+    assert counts.perform_blocking(asked(1, b"of nobody that is known")), "there is room"
+
+
+def test_a_users_share_is_given_back_when_his_nonces_are_forgotten(make: Make, clock: Clock) -> None:
+    counts = make(20)
+    assert taken(counts, ALICE) == 10
+    for _ in range(3):
+        clock.advance(timedelta(minutes=10))
+        later = clock.now + timedelta(minutes=5)
+        assert taken(counts, BOB, later) == 10
+        clock.advance(timedelta(minutes=10))
+        later = clock.now + timedelta(minutes=5)
+        assert taken(counts, ALICE, later) == 10
+        assert counts.perform_blocking(asked(1, b"x", later, CAROL))
+
+
+def test_the_share_is_one_of_all_processes(tmp_path: Path, clock: Clock) -> None:
+    first, second = (SqliteCounts(tmp_path / "counts.db", 20, clock) for _ in range(2))
+    assert taken(first, ALICE) == 10
+    with pytest.raises(LimitExceeded, match="kept for others"):
+        second.perform_blocking(asked(1, b"new", owner=ALICE))
+    assert second.perform_blocking(asked(1, b"new", owner=BOB))
+    first.close()
+    second.close()
+
+
+def test_memory_of_owners_is_given_back_too(clock: Clock) -> None:
+    """Users who come once leave nothing."""
+    counts = MemoryCounts(10, clock)
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            expires = clock.now + timedelta(seconds=1)
+            assert counts.perform_blocking(asked(1, b"n", expires, number.to_bytes(OWNER_SIZE, "big")))
+            clock.advance(timedelta(minutes=6))
+        assert tracemalloc.get_traced_memory()[0] < 50_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_threads_at_once_use_each_count_once(make: Make) -> None:

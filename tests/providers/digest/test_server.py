@@ -26,7 +26,8 @@ from securestream.provider import Established
 from securestream.redaction import Secret
 from securestream.sasl.mechanism import NoLayer
 from securestream.services.accounts_memory import MemoryAccounts
-from securestream_providers.digest import Algorithm, DigestContext, DigestServer, Qop
+from securestream_providers.digest import Algorithm, DigestContext, DigestServer, NonceCount, Qop
+from securestream_providers.digest.counts import OWNER_SIZE
 from tests.providers.digest.ends import (
     PASSWORD,
     REALM,
@@ -312,6 +313,24 @@ def test_auth_int_needs_the_content_and_covers_it(world: World) -> None:
         accept(world, server, sent, replace(request, body=None))
     assert accepted(world, server, sent, request)
     assert not make_server().needs_body
+
+
+def test_counts_say_whose_they_are(world: World) -> None:
+    """The same for all nonces of a user, with a hashed name, too, and another for everybody else."""
+    asked_of: list[NonceCount] = []
+
+    def count(effect: NonceCount) -> bool:
+        asked_of.append(effect)
+        return True
+
+    world.services.register(NonceCount, blocking=count)
+    server = make_server(credential=accounts(alice=PASSWORD, bob=PASSWORD), userhash=True)
+    for name, userhash in (("alice", False), ("alice", False), ("alice", True), ("bob", False)):
+        accept(world, server, credentials(world, server, name=name, userhash=userhash))
+    first, second, third, other = (effect.owner for effect in asked_of)
+    assert first == second == third != other
+    assert len(first) == OWNER_SIZE
+    assert len({effect.nonce for effect in asked_of}) == 4
 
 
 # --- the server's proof
