@@ -193,8 +193,8 @@ async def listen(
         options: what else is asked of the handshakes; ``source`` is filled in with each client's address.
         binding_policy: what is demanded of channel bindings.
         services: who performs effects; `None` for the process-wide ones.
-        admit: a last judgement on what was established; raises `NotAuthorized` to refuse. [MS-NNS] tells the client, and
-            so does CredSSP (`CredSspStream.wrap_server`); a connection of TLS alone ends.
+        admit: a last judgement on what was established; raises `NotAuthorized` to refuse. [MS-NNS] tells the client, as
+            CredSSP does (`CredSspStream.wrap_server`); a connection of TLS alone ends.
         handshake_timeout: seconds for each handshake, with all its attempts and everything it waits for.
         attempts: handshakes that may fail before the connection is closed, 1 to 3.
         standard_compatible: see `TlsStream.wrap_client`.
