@@ -171,9 +171,9 @@ class DigestClient:
             self._spaces.pop((request.origin, request.proxy), None)
             again = self._choose(reply.of_scheme(SCHEME), request, options)
             if again is None or (fresh and not again.challenge.stale):
-                _refused(again)
+                _refused(space, again)
             if fresh and space.challenge.stale:
-                _refused(again)  # a server that finds every nonce stale
+                _refused(space, again)  # a server that finds every nonce stale
             space, fresh = again, True
 
     def _respond(
@@ -261,10 +261,15 @@ def _verify(info: DigestInfo, context: DigestContext, reply: HttpReply) -> None:
         )
 
 
-def _refused(again: DigestChallenge | _Space | None) -> NoReturn:
+def _refused(space: _Space, again: _Space | None) -> NoReturn:
     if again is None:
         raise PeerRefused("the server refused the digest, and offers nothing that may be answered instead")
-    raise PeerRefused("the server refused the digest: check user, realm and password")
+    hint = ""
+    if space.binding is not None and space.binding.is_unbound:
+        hint = "; it was bound to no channel, as no channel bindings are known here: the server may demand them"
+    elif space.binding is not None:
+        hint = "; it was bound to the channel to this server: a proxy that ends TLS on the way would be in between"
+    raise PeerRefused(f"the server refused the digest: check user, realm and password{hint}")
 
 
 def _within(challenge: DigestChallenge, request: HttpRequest) -> bool:

@@ -474,8 +474,18 @@ def test_both_ends_say_whether_they_are_bound(world: World) -> None:
         assert (is_bound(exchange), outcome.result.bound) == expected
 
 
-def test_a_refused_client_is_told_that_it_was_refused(world: World) -> None:
-    site = web(world)
-    with pytest.raises(PeerRefused):
-        site.fetch(make_client(), get(), options(world, OTHER))
+@pytest.mark.parametrize(
+    ("bindings", "policy", "hint"),
+    [
+        (OTHER, BindingPolicy.WHEN_SUPPORTED, "bound to the channel to this server"),
+        (None, BindingPolicy.WHEN_ADVERTISED, "bound to no channel, as no channel bindings are known here"),
+    ],
+)
+def test_a_refused_client_is_told_what_may_be_the_reason(
+    world: World, bindings: ChannelBindings | None, policy: BindingPolicy, hint: str
+) -> None:
+    """It cannot know: the server tells nobody more than that."""
+    site = web(world, own=options(world, OURS, policy))
+    with pytest.raises(PeerRefused, match=f"check user, realm and password; it was {hint}"):
+        site.fetch(make_client(), get(), options(world, bindings))
     assert [type(one) for one in site.refused] == [BadBindings]
