@@ -11,9 +11,12 @@ An adapter asks `HttpClient.begin` when a response wants authentication, and dri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from securestream.errors import NoCredentials, Unsupported, UsageError
+from securestream.http.fields import Challenge
 from securestream.http.schemes import ClientScheme, HttpReply, HttpRequest, Origin
 from securestream.machine import HandshakeMachine
 from securestream.options import Options
@@ -97,3 +100,24 @@ class HttpClient:
         if lacking is not None:
             raise lacking
         return None
+
+    def unanswered(self, reply: HttpReply) -> str:
+        """Where `begin` gave nothing for a response that asks for authentication: a sentence about it, for the log.
+
+        Args:
+            reply: the response. Of what the server says only lists of tokens are shown.
+        """
+        offered = ", ".join(_shown(challenge) for challenge in reply.challenges) or "nothing"
+        ours = ", ".join(map(repr, self._schemes))
+        return f"{self._origin} asks for authentication and offers {offered}: {ours} may answer none of it"
+
+
+_TOKENS: Final = re.compile(r"[A-Za-z0-9, _-]{1,40}")
+
+
+def _shown(challenge: Challenge) -> str:
+    """A challenge's scheme, with what a choice depends on."""
+    values = ((name, challenge.parameter(name)) for name in ("algorithm", "qop"))
+    told = " ".join(f"{name}={value}" for name, value in values if value is not None and _TOKENS.fullmatch(value))
+    scheme = challenge.scheme if _TOKENS.fullmatch(challenge.scheme) else "another scheme"
+    return f"{scheme} ({told})" if told else scheme

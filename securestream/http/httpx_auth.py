@@ -5,6 +5,7 @@ A handshake of several legs needs its connection, which httpx does not show here
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Generator
 from contextlib import closing
 
@@ -32,6 +33,7 @@ from securestream.options import Options
 from securestream.provider import Established, SecurityContext
 
 _ANSWERS = (SendRequest,)
+_log = logging.getLogger(__name__)
 
 
 class SecureAuth(httpx.Auth):
@@ -161,7 +163,10 @@ class _Flow:
             reply = reply_of(response, with_body=False)
         except MalformedMessage as error:
             raise InvalidToken(f"the challenges of the server are malformed: {error}") from error
-        return self._client.begin(request, reply, options)
+        machine = self._client.begin(request, reply, options)
+        if machine is None and reply.is_challenge:
+            _log.warning("%s", self._client.unanswered(reply))
+        return machine
 
     def authorized(self, need: SendRequest) -> httpx.Request:
         if need.same_connection:

@@ -6,6 +6,7 @@ of a request never holds credentials. HTTP/1.1 only, since a connection of HTTP/
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import closing
@@ -30,6 +31,8 @@ from securestream.http.schemes import ClientScheme, HttpReply, HttpRequest, Orig
 from securestream.machine import HandshakeMachine
 from securestream.options import Options
 from securestream.provider import Established
+
+_log = logging.getLogger(__name__)
 
 KEPT: Final = 10
 """Idle connections that are kept."""
@@ -178,6 +181,8 @@ class SecureTransport(httpx.AsyncBaseTransport):
             reply = await _reply(response, client)
             machine = client.begin(asked, reply, bound(self._options, link.certificate), keeps_connection=True)
             if machine is None:
+                if reply.is_challenge:
+                    _log.warning("%s", client.unanswered(reply))
                 return response, None
             await _drain(response, link)
             if not link.is_available:  # the server closes after its challenge: the handshake begins on another one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import httpx
 import pytest
@@ -16,6 +16,7 @@ from securestream.http.httpx_transport import SecureTransport
 from securestream.http.httpx_values import PEER
 from securestream.http.performing import end_point_bindings
 from securestream.http.schemes import ClientScheme
+from securestream_providers.digest import DigestClient, Qop
 from tests.core.http.live import AUTHORITY, LOCALHOST, WhoAmI, serving, trusting
 from tests.core.http.peers import ALICE, BOB, WRONG, Realm, digest, ntlm
 
@@ -49,6 +50,10 @@ def _auth(origin: str, scheme: ClientScheme, realm: Realm, *, preemptive: bool =
 def _client(origin: str, scheme: ClientScheme, realm: Realm, *, preemptive: bool = False) -> httpx.AsyncClient:
     transport = SecureTransport(origin, scheme, verify=trusting(), services=realm.services, preemptive=preemptive)
     return httpx.AsyncClient(transport=transport)
+
+
+def _authenticating(origin: str, scheme: ClientScheme, realm: Realm) -> httpx.AsyncClient:
+    return httpx.AsyncClient(auth=_auth(origin, scheme, realm), verify=trusting())
 
 
 async def test_auth_with_kerberos(origin: str, realm: Realm) -> None:
@@ -115,6 +120,16 @@ async def test_transport_with_several_legs(origin: str, realm: Realm, app: WhoAm
             assert (response.status_code, response.text) == (200, f"bob:{size}")
     assert len({scope["client"][1] for scope in app.scopes}) == 1  # one connection, authenticated once
     assert [b"authorization" in dict(scope["headers"]) for scope in app.scopes] == [True, False]
+
+
+@pytest.mark.parametrize("make", [_client, _authenticating])
+async def test_a_challenge_that_may_not_be_answered_is_logged(
+    origin: str, realm: Realm, caplog: pytest.LogCaptureFixture, make: Callable[..., httpx.AsyncClient]
+) -> None:
+    async with make(origin, DigestClient(BOB, qops=[Qop.AUTH_INT]), realm) as client:
+        assert (await client.get(f"{origin}/x")).status_code == 401
+    (told,) = [record.getMessage() for record in caplog.records if record.name.startswith("securestream.http.httpx")]
+    assert "Digest (algorithm=SHA-256 qop=auth)" in told
 
 
 async def test_transport_with_one_leg(origin: str, realm: Realm) -> None:

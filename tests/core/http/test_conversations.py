@@ -239,6 +239,14 @@ def test_nothing_that_is_not_asked_is_answered() -> None:
 # --- channel bindings -------------------------------------------------------------------------------------------------
 
 
+def test_what_cannot_be_answered_is_told_for_the_log() -> None:
+    """A server of MD5 alone, or of other schemes: without a word nobody finds out why there is a 401."""
+    fields = ['Digest realm="r", nonce="n", qop="auth", algorithm=MD5', "Basic", 'X qop="a;b"']
+    told = HttpClient(ORIGIN, one_leg()).unanswered(HttpReply.received(401, fields))
+    assert "offers Digest (algorithm=MD5 qop=auth), Basic, X: <TokenScheme One> may answer none of it" in told
+    assert "offers nothing" in HttpClient(ORIGIN, one_leg()).unanswered(HttpReply(401))
+
+
 def test_tls_without_bindings_is_refused_at_both_ends_unless_named() -> None:
     secure = replace(REQUEST, origin=Origin("https", "files.example", 443))
     client = HttpClient(secure.origin, one_leg())
