@@ -2,7 +2,7 @@
 
 Source: draft-santesson-digestbind-01 and MS-DPSP, by way of the authors' slides at IETF 72, of Microsoft's published
 reference source of .NET Framework (a client), and of challenges of IIS in public reports; the draft itself has expired.
-No other implementation was there to be tested against.
+Tested against itself alone, since no other implementation was at hand.
 
 A server that looks at bindings begins its nonces with a marker. A client that understands it says which service it
 means, and in which channel, and its cnonce begins with a hash of the two. The digest covers the cnonce, and so both:
@@ -129,9 +129,9 @@ class DigestBinding:
         return hmac.compare_digest(self.channel_binding.encode("latin-1", "replace"), bindings.md5().hex().encode())
 
     def _hash(self) -> str:
-        # MD5 whatever the algorithm of the digest is: the version of the marker says so. An attacker who wants other
-        # values under a cnonce that a client made would need a second preimage, which nobody finds for MD5 either;
-        # collisions, which are found, need an attacker who chooses both the client's service and its channel.
+        # MD5 whatever the algorithm of the digest is: the version in the marker says so, and there is no other. Whoever
+        # relays does not choose what the server is, so he would need a second preimage of that, against which no attack
+        # on MD5 is known; that its collisions are found is of no use to him.
         octets = f"{self.service_name}:{self.channel_binding}".encode("ascii", "replace")
         return hashlib.md5(octets, usedforsecurity=False).hexdigest()
 
