@@ -284,10 +284,10 @@ class NtlmContext(SecurityContext):
 
     def negotiation_mic(self, octets: Buffer) -> bytes:
         """This end's mechListMIC; the RC4 stream of what is sent begins anew after it, the numbers go on."""
-        stream = self._outgoing().stream
-        stream.keep_start()
-        mic = self.sign(octets)
-        stream.reset()
+        half = self._outgoing()
+        half.stream.keep_start()
+        mic = half.sign((octets,))
+        half.stream.reset()
         return mic
 
     def check_negotiation_mic(self, octets: Buffer, mic: Buffer) -> None:
@@ -296,10 +296,10 @@ class NtlmContext(SecurityContext):
         Raises:
             BadSignature: it does not fit.
         """
-        stream = self._incoming().stream
-        stream.keep_start()
+        half = self._incoming()
+        half.stream.keep_start()
         self.verify(octets, mic)
-        stream.reset()
+        half.stream.reset()
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

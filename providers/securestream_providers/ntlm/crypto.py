@@ -181,13 +181,15 @@ def _magic(role: Role, use: str) -> bytes:
     return _MAGIC.format(*ends, use).encode()
 
 
-_SIGN_MAGIC: Final = {role: _magic(role, "signing") for role in Role}
-_SEAL_MAGIC: Final = {role: _magic(role, "sealing") for role in Role}
+_INITIATOR: Final = Role.INITIATOR  # members of an Enum are found slowly, and hash slowly
+_SIGN_MAGIC: Final = _magic(Role.ACCEPTOR, "signing"), _magic(Role.INITIATOR, "signing")
+_SEAL_MAGIC: Final = _magic(Role.ACCEPTOR, "sealing"), _magic(Role.INITIATOR, "sealing")
+"""By whether the initiator sends."""
 
 
 def signing_key(session_key: bytes, role: Role) -> bytes:
     """SIGNKEY with extended session security ([MS-NLMP] 3.4.5.2) for what `role` sends."""
-    return md5(session_key + _SIGN_MAGIC[role])
+    return md5(session_key + _SIGN_MAGIC[role is _INITIATOR])
 
 
 def sealing_key(flags: int, session_key: bytes, role: Role) -> bytes:
@@ -195,7 +197,7 @@ def sealing_key(flags: int, session_key: bytes, role: Role) -> bytes:
     if flags & Flag.EXTENDED_SESSION_SECURITY:
         if not flags & Flag.BITS_128:
             session_key = session_key[:7] if flags & Flag.BITS_56 else session_key[:5]
-        return md5(session_key + _SEAL_MAGIC[role])
+        return md5(session_key + _SEAL_MAGIC[role is _INITIATOR])
     if flags & (Flag.LM_KEY | Flag.DATAGRAM):
         return session_key[:7] + b"\xa0" if flags & Flag.BITS_56 else session_key[:5] + b"\xe5\x38\xb0"
     return session_key

@@ -9,6 +9,9 @@ import hmac
 import zlib
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
+from weakref import ref
+
+from cryptography.hazmat.primitives.ciphers import CipherContext
 
 from securestream.errors import BadSignature, ContextExpired, OutOfSequence
 from securestream.provider import Buffer
@@ -42,6 +45,36 @@ def _give_back(buffer: bytearray) -> None:
         _buffers.append(buffer)
 
 
+class _Ahead:
+    """What a stream gives again from its start: the octets that are known ahead, then the cipher's own.
+
+    It knows its stream weakly: one that is given up goes at once, with its key, and not when garbage is collected.
+    """
+
+    __slots__ = ("_cipher", "_octets", "_stream")
+
+    def __init__(self, stream: Keystream, cipher: CipherContext, octets: bytes) -> None:
+        self._stream = ref(stream)
+        self._cipher = cipher
+        self._octets = octets
+
+    def update(self, octets: Buffer) -> bytes:
+        """As the cipher's; a caller may still hold it when nothing is known ahead any more."""
+        ahead = self._octets
+        size = min(len(ahead), len(octets))
+        self._octets = ahead[size:]
+        if not self._octets and (stream := self._stream()) is not None:
+            stream.update, stream.update_into = self._cipher.update, self._cipher.update_into
+        first = int.from_bytes(octets[:size]) ^ int.from_bytes(ahead[:size])
+        rest = octets[size:]
+        return first.to_bytes(size) + self._cipher.update(rest) if rest else first.to_bytes(size)
+
+    def update_into(self, octets: Buffer, target: Buffer) -> int:
+        """As the cipher's."""
+        memoryview(target)[: len(octets)] = self.update(octets)
+        return len(octets)
+
+
 class Keystream:
     """A live RC4 stream that knows its key and how many octets of it are spent.
 
@@ -50,7 +83,7 @@ class Keystream:
         used: octets to pass over at the start.
     """
 
-    __slots__ = ("_ahead", "_cipher", "_head", "_key", "update", "update_into", "used")
+    __slots__ = ("__weakref__", "_cipher", "_head", "_key", "update", "update_into", "used")
     update: Callable[[Buffer], bytes]
     update_into: Callable[[Buffer, Buffer], int]
 
@@ -65,7 +98,7 @@ class Keystream:
     def _start(self, key: bytes) -> None:
         cipher = self._cipher = rc4(key)
         self.update, self.update_into, self.used = cipher.update, cipher.update_into, 0
-        self._head = self._ahead = b""
+        self._head = b""
 
     def keep_start(self) -> None:
         """Have a near `reset` go back in this stream, for a fraction of what a new cipher costs."""
@@ -81,22 +114,8 @@ class Keystream:
             self._go_back()
 
     def _go_back(self) -> None:
-        self._ahead = self._head
-        self.update, self.update_into, self.used = self._update_ahead, self._update_ahead_into, 0
-
-    def _update_ahead(self, octets: Buffer) -> bytes:
-        """`update` as long as some of the cipher's octets are known ahead; a caller may still hold it afterwards."""
-        ahead = self._ahead
-        size = min(len(ahead), len(octets))
-        self._ahead = ahead[size:]
-        if not self._ahead:
-            self.update, self.update_into = self._cipher.update, self._cipher.update_into
-        first = int.from_bytes(octets[:size]) ^ int.from_bytes(ahead[:size])
-        return first.to_bytes(size) + self._cipher.update(octets[size:])
-
-    def _update_ahead_into(self, octets: Buffer, target: Buffer) -> int:
-        memoryview(target)[: len(octets)] = self._update_ahead(octets)
-        return len(octets)
+        ahead = _Ahead(self, self._cipher, self._head)
+        self.update, self.update_into, self.used = ahead.update, ahead.update_into, 0
 
     def rekey(self, sequence: bytes) -> None:
         """Begin the stream of one datagram ([MS-NLMP] 3.4.3)."""
