@@ -27,6 +27,7 @@ from securestream.errors import (
 from securestream.options import Limits
 from securestream.provider import Admission, Admit, Effect, Established, Exchange, Handshake
 from securestream.redaction import Redacted
+from securestream.values import made_quickly
 
 
 class State(Enum):
@@ -41,6 +42,7 @@ class State(Enum):
     FAILED = "failed"
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class Step(Redacted):
     """What a machine wants after a step.

@@ -7,6 +7,7 @@ from enum import Enum
 
 from securestream.errors import ErrorKind
 from securestream.options import Role
+from securestream.values import made_quickly
 
 
 class Verdict(Enum):
@@ -19,6 +20,7 @@ class Verdict(Enum):
     """It could not be used, or policy forbids it; `Consideration.reason` says why."""
 
 
+@made_quickly
 @dataclass(frozen=True)
 class Consideration:
     """One mechanism in a negotiation.
@@ -41,6 +43,7 @@ class Consideration:
         return f"{self.mechanism}: {self.verdict.value}" + (f": {self.reason}" if self.reason else "")
 
 
+@made_quickly
 @dataclass(frozen=True)
 class Negotiation:
     """A negotiation of mechanisms, as one end saw it (SecPkgContext_NegotiationInfo, and why).

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntFlag
 from typing import Final
 
+from securestream.values import made_quickly
+
 
 class NameType(Enum):
     """What kind of name a principal's name is."""
@@ -67,6 +69,7 @@ class Membership:
         )
 
 
+@made_quickly
 @dataclass(frozen=True)
 class Principal:
     """An identity that was proved, with everything that makes it one.

@@ -25,6 +25,7 @@ from securestream.negotiation import Negotiation
 from securestream.options import ContextFlags, Options, Role
 from securestream.principal import Principal
 from securestream.redaction import Redacted
+from securestream.values import made_quickly
 from securestream.wire.cursor import Buffer as Buffer
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Effect(Redacted, Generic[R]):
         return reply
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class Exchange(Effect[bytes]):
     """Deliver `token` to the peer and resume with its next token.
@@ -63,6 +65,7 @@ class Exchange(Effect[bytes]):
     token: bytes | None = None
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class FirstUse(Effect[bool]):
     """ONE atomic question to the replay cache: record `key` until `expires`; False if it was there already.
@@ -348,6 +351,7 @@ class SecurityContext(ABC):
         return ContextExpired(f"this {self.package} context has ended; authenticate again")
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class Established(Redacted):
     """What a handshake returns.

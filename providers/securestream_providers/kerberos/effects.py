@@ -7,6 +7,7 @@ from enum import Enum
 
 from securestream.credentials import Credential
 from securestream.provider import Effect
+from securestream.values import made_quickly
 from securestream_providers.krb5.config import Krb5Config
 from securestream_providers.krb5.names import KerberosName
 from securestream_providers.krb5.tickets import CachedTicket, KeytabEntry, TicketCache
@@ -26,6 +27,7 @@ class LoadConfiguration(Effect[Krb5Config]):
     performer = "securestream_providers.kerberos.performers:configuration_performer"
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class LoadKeytab(Effect[tuple[KeytabEntry, ...]]):
     """The keys of a `Keytab` credential (`None`: the default keytab of `config`).
@@ -45,6 +47,7 @@ class LoadKeytab(Effect[tuple[KeytabEntry, ...]]):
     initiating: bool = False
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class RecallTickets(Effect[TicketCache | None]):
     """The tickets that are known for an initiator's credential, or `None`.

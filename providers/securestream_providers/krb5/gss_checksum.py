@@ -9,6 +9,7 @@ from typing import Final
 
 from securestream.errors import MalformedMessage
 from securestream.redaction import Redacted
+from securestream.values import made_quickly
 from securestream.wire.cursor import Cursor
 
 _DELEGATION_OPTION: Final = 1
@@ -30,6 +31,7 @@ class GssFlag(IntFlag):
     EXTENDED_ERROR = 0x4000
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class GssChecksum(Redacted):
     """What the initiator asks for and binds (RFC 4121 4.1.1).

@@ -9,6 +9,7 @@ from typing import Final
 from securestream.errors import BadSignature, MalformedMessage, Unsupported, UsageError
 from securestream.options import Random
 from securestream.redaction import Redacted, Secret
+from securestream.values import made_quickly
 from securestream.wire.cursor import Buffer
 from securestream_providers.krb5.crypto.aes_sha2 import Aes128Sha256, Aes256Sha384
 from securestream_providers.krb5.crypto.profile import MacFactory, Profile, UsageKeys, altered
@@ -52,6 +53,7 @@ class _Derived:
         self.signing: dict[int, MacFactory] = {}
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class Key(Redacted):
     """A protocol key: its encryption type and its octets. `repr` shows the type only.

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Annotated, TypeAlias
 
 from securestream.redaction import Redacted
+from securestream.values import made_quickly
 from securestream.wire import der
 from securestream_providers.krb5.numbers import TicketFlags
 
@@ -25,6 +26,7 @@ PVNO = 5
 """The protocol's version, in every message."""
 
 
+@made_quickly
 @dataclass(frozen=True)
 class PrincipalName(der.Message):
     """A name without its realm (RFC 4120 5.2.2)."""
@@ -33,6 +35,7 @@ class PrincipalName(der.Message):
     name_string: Annotated[tuple[KerberosString, ...], der.explicit(1), der.Size(0, 32)]
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class EncryptedData(Redacted, der.Message):
     """Ciphertext, with the type and version of its key (RFC 4120 5.2.9)."""
@@ -42,6 +45,7 @@ class EncryptedData(Redacted, der.Message):
     cipher: Annotated[bytes, der.explicit(2)]
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class EncryptionKey(Redacted, der.Message):
     """A key on the wire (RFC 4120 5.2.9)."""
@@ -50,6 +54,7 @@ class EncryptionKey(Redacted, der.Message):
     keyvalue: Annotated[bytes, der.explicit(1)] = field(repr=False)
 
 
+@made_quickly
 @dataclass(frozen=True)
 class Checksum(der.Message):
     """A checksum (RFC 4120 5.2.9)."""
@@ -66,6 +71,7 @@ class HostAddress(der.Message):
     address: Annotated[bytes, der.explicit(1)]
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class AuthorizationElement(Redacted, der.Message):
     """One element of authorisation data (RFC 4120 5.2.6)."""
@@ -74,6 +80,7 @@ class AuthorizationElement(Redacted, der.Message):
     ad_data: Annotated[bytes, der.explicit(1)]
 
 
+@made_quickly
 @dataclass(frozen=True)
 class AuthorizationData(der.Message, wrapper=True):
     """Authorisation data (RFC 4120 5.2.6); also the content of AD-IF-RELEVANT."""
@@ -300,6 +307,7 @@ class ApReq(der.Message, tag=der.application(14)):
     authenticator: Annotated[EncryptedData, der.explicit(4)]
 
 
+@made_quickly
 @dataclass(frozen=True)
 class ApReqToSend(der.Message, tag=der.application(14)):
     """AP-REQ around a ticket that is kept as received."""
@@ -311,6 +319,7 @@ class ApReqToSend(der.Message, tag=der.application(14)):
     authenticator: Annotated[EncryptedData, der.explicit(4)]
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class Authenticator(Redacted, der.Message, tag=der.application(2)):
     """Authenticator (RFC 4120 5.5.1)."""
@@ -326,6 +335,7 @@ class Authenticator(Redacted, der.Message, tag=der.application(2)):
     authorization_data: Annotated[AuthorizationData | None, der.explicit(8)] = None
 
 
+@made_quickly
 @dataclass(frozen=True)
 class ApRep(der.Message, tag=der.application(15)):
     """AP-REP (RFC 4120 5.5.2)."""
@@ -335,6 +345,7 @@ class ApRep(der.Message, tag=der.application(15)):
     enc_part: Annotated[EncryptedData, der.explicit(2)]
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class EncApRepPart(Redacted, der.Message, tag=der.application(27)):
     """EncAPRepPart (RFC 4120 5.5.2)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securestream.errors import UsageError
+from securestream.values import made_quickly
 from securestream_providers.krb5.messages import PrincipalName
 from securestream_providers.krb5.numbers import NameType
 
@@ -12,6 +13,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\/", "@": "\\@", "\n": "\\n", "\t
 _UNESCAPES = {"n": "\n", "t": "\t", "b": "\b", "0": "\0"}
 
 
+@made_quickly
 @dataclass(frozen=True)
 class KerberosName:
     """A principal: its name within a realm. Its text is MIT's: ``component/component@REALM``, with escapes.

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Annotated, Final, TypeAlias
 
 from securestream.errors import InvalidToken, MalformedMessage
+from securestream.values import made_quickly
 from securestream.wire import der
 
 SPNEGO: Final = "1.3.6.1.5.5.2"
@@ -56,6 +57,7 @@ class NegState(IntEnum):
 MechType: TypeAlias = Annotated[str, der.OID]
 
 
+@made_quickly
 @dataclass(frozen=True)
 class MechTypeList(der.Message, wrapper=True):
     """The mechanisms that an initiator offers, in its order; the mechListMIC covers just this (RFC 4178 4.1, 5)."""
@@ -75,6 +77,7 @@ HINTS: Final = NegHints("not_defined_in_RFC4178@please_ignore")
 """What Windows sends."""
 
 
+@made_quickly
 @dataclass(frozen=True)
 class NegTokenInit(der.Message, tag=der.explicit(0), extensible=True):
     """The first message of an initiator (RFC 4178 4.2.1).
@@ -105,6 +108,7 @@ class NegTokenInit2(der.Message, tag=der.explicit(0), extensible=True):
     mech_list_mic: Annotated[bytes | None, der.explicit(4)] = field(default=None, repr=False)
 
 
+@made_quickly
 @dataclass(frozen=True)
 class NegTokenResp(der.Message, tag=der.explicit(1), extensible=True):
     """Every message after the first, of both ends (RFC 4178 4.2.2).

@@ -17,6 +17,7 @@ from securestream.errors import LogonDenied, NoCredentials
 from securestream.principal import NameType, Principal
 from securestream.provider import Effect
 from securestream.redaction import Redacted, Secret
+from securestream.values import made_quickly
 from securestream_providers.ntlm.crypto import desl, ess_challenge, keyed_md5, md4, ntowf_v2, proof_v2
 
 REFUSED: Final = (
@@ -54,6 +55,7 @@ LEVELS: Final[dict[ResponseKind, int]] = {
 """The highest LmCompatibilityLevel at which an acceptor takes each kind."""
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class LogonResult(Redacted):
     """What a logon gives to the acceptor.
@@ -71,6 +73,7 @@ class LogonResult(Redacted):
     lm_session_key: Secret[bytes] | None = None
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class NtlmLogon(Effect[LogonResult]):
     """Is this response to this challenge that of this user?
@@ -106,6 +109,7 @@ class NtlmLogon(Effect[LogonResult]):
     now: datetime = field(repr=False)
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class _Proof(Redacted):
     kind: ResponseKind

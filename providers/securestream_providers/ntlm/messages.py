@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, TypeAlias
 
 from securestream.errors import MalformedMessage
+from securestream.values import made_quickly
 from securestream.wire.packed import PAYLOAD, REST, U8, U16, U32, U64, Octets, Packed, Payload
 
 SIGNATURE: Final = b"NTLMSSP\0"
@@ -117,6 +118,7 @@ class Challenge(Packed, prefix=SIGNATURE + b"\2\0\0\0"):
     version: Annotated[bytes | None, Octets(8)] = VERSION
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class Authenticate(Packed, prefix=SIGNATURE + b"\3\0\0\0"):
     """AUTHENTICATE_MESSAGE ([MS-NLMP] 2.2.1.3). The strings lie first, at even offsets, as Windows has them.

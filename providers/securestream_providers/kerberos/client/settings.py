@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from securestream.options import Options
 from securestream.redaction import Redacted
+from securestream.values import made_quickly
 from securestream_providers.krb5.config import Krb5Config
 from securestream_providers.krb5.numbers import EncryptionType
 from securestream_providers.krb5.tickets import CachedTicket
@@ -107,6 +108,7 @@ class InitialTicket(Redacted):
     password_expires: datetime | None = None
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class Obtained(Redacted):
     """What an initiator needs for a service.
