@@ -17,12 +17,27 @@ def cts_encrypt(update: Callable[[Buffer], bytes], plaintext: bytes) -> bytes:
         update: CBC encryption whose chaining state is zero.
         plaintext: 16 octets or more.
     """
+    return cts_encrypt_on(update, ZERO_BLOCK, plaintext)[0]
+
+
+def cts_encrypt_on(update: Callable[[Buffer], bytes], state: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+    """Encrypt at least one block with a cipher that goes on from an earlier message, as a fresh one would.
+
+    Args:
+        update: CBC encryption.
+        state: its chaining state: the last block that it gave. The first block of the plaintext is fed XORed with it,
+            which leaves of the two a state of zero.
+        plaintext: 16 octets or more.
+
+    Returns:
+        The ciphertext, and the state that is left.
+    """
     size = len(plaintext)
-    if size == BLOCK:
-        return update(plaintext)
     last = (size - 1) % BLOCK + 1
-    sealed = update(plaintext + bytes(BLOCK - last))
-    return sealed[:-32] + sealed[-16:] + sealed[-32:-16][:last]
+    first = (int.from_bytes(plaintext[:BLOCK], "big") ^ int.from_bytes(state, "big")).to_bytes(BLOCK, "big")
+    sealed = update(b"".join((first, plaintext[BLOCK:], bytes(BLOCK - last))))
+    final = sealed[-BLOCK:]
+    return (sealed if size == BLOCK else b"".join((sealed[:-32], final, sealed[-32 : last - 32]))), final
 
 
 def cts_decrypt(update: Callable[[Buffer], bytes], ciphertext: bytes) -> bytes:

@@ -22,7 +22,7 @@ except ImportError:  # cryptography 46
 
 from securestream.options import Random
 from securestream.wire.cursor import Buffer
-from securestream_providers.krb5.crypto.cts import BLOCK, ZERO_BLOCK, cts_decrypt, cts_encrypt
+from securestream_providers.krb5.crypto.cts import BLOCK, ZERO_BLOCK, cts_decrypt, cts_encrypt_on
 from securestream_providers.krb5.crypto.nfold import folded, nfold
 from securestream_providers.krb5.crypto.profile import (
     CHECKSUM_KEY,
@@ -46,6 +46,9 @@ _Mode = TypeVar("_Mode", CBC, ECB)
 class CtsKeys(UsageKeys):
     """Keys of one usage of a CTS encryption type.
 
+    A cipher stays alive from one message to the next, since making one costs more than a short message. No message
+    hangs on those before it, nor repeats anything in a forked child: each has a fresh confounder, and a zero IV.
+
     Args:
         cipher: CBC under Ke with a zero IV.
         mac: starts the checksum under Ki.
@@ -53,18 +56,27 @@ class CtsKeys(UsageKeys):
         over_ciphertext: whether it covers the IV and the ciphertext (RFC 8009 5) and not the plaintext.
     """
 
-    __slots__ = ("cipher", "mac", "mac_size", "over_ciphertext")
+    __slots__ = ("_decrypting", "_encrypting", "cipher", "mac", "mac_size", "over_ciphertext")
 
     def __init__(self, cipher: Cipher[CBC], mac: MacFactory, mac_size: int, *, over_ciphertext: bool = False) -> None:
         self.cipher = cipher
         self.mac = mac
         self.mac_size = mac_size
         self.over_ciphertext = over_ciphertext
+        # ciphers that nobody uses; threads may share a key, and taking one out of a list is atomic
+        self._encrypting: list[tuple[Callable[[Buffer], bytes], bytes]] = []
+        self._decrypting: list[Callable[[Buffer], bytes]] = []
 
     def encrypt(self, plaintext: Buffer, random: Random) -> bytes:
         """Encrypt and protect."""
         plain = random(BLOCK) + plaintext
-        sealed = cts_encrypt(self.cipher.encryptor().update, plain)
+        try:
+            update, state = self._encrypting.pop()
+        except IndexError:
+            update, state = self.cipher.encryptor().update, ZERO_BLOCK
+        sealed, state = cts_encrypt_on(update, state, plain)
+        if not self._encrypting:
+            self._encrypting.append((update, state))
         return sealed + self._checksum(sealed if self.over_ciphertext else plain)
 
     def decrypt(self, ciphertext: Buffer) -> bytes:
@@ -79,7 +91,13 @@ class CtsKeys(UsageKeys):
         sealed = bytes(ciphertext[:size])
         if self.over_ciphertext and not hmac.compare_digest(self._checksum(sealed), ciphertext[size:]):
             raise altered()
-        plain = cts_decrypt(self.cipher.decryptor().update, sealed)
+        try:
+            update = self._decrypting.pop()
+        except IndexError:
+            update = self.cipher.decryptor().update
+        plain = cts_decrypt(update, sealed)
+        if not self._decrypting:
+            self._decrypting.append(update)
         if not self.over_ciphertext and not hmac.compare_digest(self._checksum(plain), ciphertext[size:]):
             del plain  # most of it may be genuine
             raise altered()

@@ -1,0 +1,50 @@
+"""Ciphers that stay alive in a key: each message is what a key that was made just now would have made of it."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from securestream.errors import BadSignature
+from securestream_providers.krb5.keys import Key, make_key, random_key
+
+_ETYPES = (17, 18, 19, 20, 25, 26)
+_USAGE = 11
+
+
+def _again(key: Key) -> Key:
+    """The same key without anything alive in it."""
+    return make_key(key.etype, key.contents.reveal())
+
+
+@pytest.mark.parametrize("etype", _ETYPES)
+def test_messages_do_not_hang_on_those_before_them(etype: int) -> None:
+    key = random_key(etype, os.urandom)
+    for size in (0, 1, 15, 16, 17, 31, 32, 33, 100, 1000, 0, 16):
+        confounder, data = os.urandom(16), os.urandom(size)
+        sealed = key.encrypt(_USAGE, data, confounder.ljust)  # gives it, whatever size is asked for
+        assert sealed == _again(key).encrypt(_USAGE, data, confounder.ljust)
+        assert key.decrypt(_USAGE, sealed) == _again(key).decrypt(_USAGE, sealed) == data
+
+
+@pytest.mark.parametrize("etype", _ETYPES)
+def test_what_is_refused_changes_nothing(etype: int) -> None:
+    key = random_key(etype, os.urandom)
+    for size in (16, 40):
+        sealed = key.encrypt(_USAGE, bytes(size), os.urandom)
+        with pytest.raises(BadSignature):
+            key.decrypt(_USAGE, sealed[:-1] + bytes((sealed[-1] ^ 1,)))
+        assert key.decrypt(_USAGE, sealed) == bytes(size)
+
+
+def test_threads_share_a_key() -> None:
+    key = random_key(18, os.urandom)
+
+    def both_ways(number: int) -> bool:
+        data = number.to_bytes(4, "big") * 20
+        return all(_again(key).decrypt(_USAGE, key.encrypt(_USAGE, data, os.urandom)) == data for _ in range(50))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(both_ways, range(16)))
