@@ -40,7 +40,11 @@ class Considerations:
         if self._first is None:
             self._first = failure
         kind = None if failure is None else failure.kind
-        self._entries[identifier] = Consideration(name, identifier, verdict, reason, kind)
+        self.add(Consideration(name, identifier, verdict, reason, kind))
+
+    def add(self, entry: Consideration) -> None:
+        """Note what is an entry already."""
+        self._entries[entry.identifier] = entry
 
     def unknown(self, identifier: str) -> None:
         """Note a mechanism that only the peer knows."""

@@ -22,12 +22,12 @@ from securestream.provider import Effect, Established, Exchange, Handshake, Targ
 from securestream_providers.negotiate.journal import Journal
 from securestream_providers.negotiate.mechanism import Mechanism
 from securestream_providers.negotiate.messages import (
-    MechTypeList,
     NegState,
     NegTokenInit,
     NegTokenResp,
     canonical,
     frame,
+    list_of,
     read_response,
     unframe,
 )
@@ -149,11 +149,9 @@ class _Negotiation:
         self._asked = asked
         self._offered = offered
         self._chosen = offered[0]
-        types = MechTypeList(tuple(mechanism.oid for mechanism in offered))
-        self._types = types
-        self._list = types.encode()
+        self._types, self._list = list_of(tuple([mechanism.oid for mechanism in offered]))
         self._demanded = False
-        asked.journal.offered = types.mech_types
+        asked.journal.offered = self._types.mech_types
 
     def run(self, inner: Nested, step: Step) -> Handshake:
         """Offer the list, and go on with the mechanism that the acceptor chooses.

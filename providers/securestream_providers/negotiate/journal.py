@@ -29,11 +29,17 @@ class Journal(Considerations):
 
     def available(self, mechanism: Mechanism, reason: str = "") -> None:
         """Note a mechanism that both ends, or this one, could use."""
-        self.note(mechanism.name, mechanism.oid, Verdict.OFFERED, reason)
+        if reason:
+            self.note(mechanism.name, mechanism.oid, Verdict.OFFERED, reason)
+        else:
+            self.add(mechanism.offered)
 
     def chosen(self, mechanism: Mechanism, reason: str = "") -> None:
         """Note the mechanism that does the work."""
-        self.note(mechanism.name, mechanism.oid, Verdict.CHOSEN, reason)
+        if reason:
+            self.note(mechanism.name, mechanism.oid, Verdict.CHOSEN, reason)
+        else:
+            self.add(mechanism.chosen)
 
     def report(self, *, protected: bool = False, inner: Negotiation | None = None) -> Negotiation:
         """The report.
@@ -42,11 +48,12 @@ class Journal(Considerations):
             protected: whether the list was proved to have arrived as it was sent.
             inner: the negotiation inside the chosen mechanism (NEGOEX), whose schemes take its place.
         """
-        return Negotiation(self.role, tuple(self._considerations(inner)), self.offered, protected)
+        considered = self.entries if inner is None else tuple(self._considerations(inner))
+        return Negotiation(self.role, considered, self.offered, protected)
 
-    def _considerations(self, inner: Negotiation | None) -> Iterator[Consideration]:
+    def _considerations(self, inner: Negotiation) -> Iterator[Consideration]:
         for entry in self.entries:
-            if entry.verdict is Verdict.CHOSEN and inner is not None:
+            if entry.verdict is Verdict.CHOSEN:
                 yield from inner.mechanisms
             else:
                 yield entry

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, cast
 
 from securestream.errors import UsageError
 from securestream.extensions import Negotiating
+from securestream.negotiation import Consideration, Verdict
 from securestream.provider import Capability, SecurityPackage
 from securestream_providers.negotiate.messages import KERBEROS, NEGOEX, NTLM, SPNEGO, canonical
 from securestream_providers.negotiate.negoex.package import Negoex
@@ -32,22 +34,32 @@ class Mechanism:
     oid: str
     names: frozenset[str]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The package's name."""
         return self.package.info.name
 
-    @property
+    @cached_property
+    def offered(self) -> Consideration:
+        """That it was offered, which needs no reason."""
+        return Consideration(self.name, self.oid, Verdict.OFFERED)
+
+    @cached_property
+    def chosen(self) -> Consideration:
+        """That it was chosen, which needs no reason."""
+        return Consideration(self.name, self.oid, Verdict.CHOSEN)
+
+    @cached_property
     def is_ntlm(self) -> bool:
         """Whether it is NTLM, which policy allows or not."""
         return NTLM in self.names
 
-    @property
+    @cached_property
     def is_kerberos(self) -> bool:
         """Whether it is Kerberos, for which NTLM may or may not stand in."""
         return KERBEROS in self.names
 
-    @property
+    @cached_property
     def is_negoex(self) -> bool:
         """Whether it is NEGOEX, which proves its own negotiation."""
         return NEGOEX in self.names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Annotated, Final, TypeAlias
 
 from securestream.errors import InvalidToken, MalformedMessage
@@ -88,6 +89,7 @@ class NegTokenInit(der.Message, tag=der.explicit(0), extensible=True):
         mech_token: the optimistic token, of the first mechanism.
         mech_list_mic: a MIC, from an initiator whose mechanism was complete at once.
         mech_types_octets: the list as it was received, which the mechListMIC covers.
+        second_mic: never sent; with it a message has the other form, `NegTokenInit2`.
     """
 
     mech_types: Annotated[MechTypeList, der.explicit(0)]
@@ -95,6 +97,7 @@ class NegTokenInit(der.Message, tag=der.explicit(0), extensible=True):
     mech_token: Annotated[bytes | None, der.explicit(2)] = field(default=None, repr=False)
     mech_list_mic: Annotated[bytes | None, der.explicit(3)] = field(default=None, repr=False)
     mech_types_octets: Annotated[bytes, der.Received("mech_types")] = field(default=b"", compare=False, repr=False)
+    second_mic: Annotated[bytes | None, der.explicit(4)] = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,13 @@ class NegTokenResp(der.Message, tag=der.explicit(1), extensible=True):
     mech_list_mic: Annotated[bytes | None, der.explicit(3)] = field(default=None, repr=False)
 
 
+@lru_cache(maxsize=64)
+def list_of(oids: tuple[str, ...]) -> tuple[MechTypeList, bytes]:
+    """The list of these mechanisms, and its encoding; programs offer few different ones."""
+    types = MechTypeList(oids)
+    return types, types.encode()
+
+
 def frame(message: NegTokenInit | NegTokenInit2) -> bytes:
     """A first message as a token (RFC 4178 3.2, RFC 2743 3.1)."""
     return der.element(_FRAME, _SPNEGO_OCTETS + message.encode())
@@ -141,7 +151,15 @@ def unframe(token: bytes) -> NegTokenInit | NegTokenInit2:
     if identifier != _FRAME or rest or not content.startswith(_SPNEGO_OCTETS):
         raise MalformedMessage("a first token of SPNEGO is due: 0x60 and the mechanism 1.3.6.1.5.5.2")
     body = content[len(_SPNEGO_OCTETS) :]
-    return NegTokenInit2.decode(body) if _is_second_form(body) else NegTokenInit.decode(body)
+    try:
+        message = NegTokenInit.decode(body)
+    except MalformedMessage:
+        if not _is_second_form(body):
+            raise
+    else:
+        if message.second_mic is None:
+            return message
+    return NegTokenInit2.decode(body)
 
 
 def _is_second_form(body: bytes) -> bool:
