@@ -67,11 +67,17 @@ class Nested:
 
     def step(self, reply: Any = None) -> Generator[Effect[Any], Any, Step]:
         """Step the inner handshake with the peer's inner token, or with the answer to an effect of `answers`."""
-        return (yield from self._pass_through(self._machine.step(reply)))
+        step = self._machine.step(reply)
+        if step.need is not None:
+            step = yield from self._pass_through(step)
+        self._established = step.established
+        return step
 
     def fail(self, error: Exception) -> Generator[Effect[Any], Any, Step]:
         """Throw a failure of something that the outer answers itself into the inner handshake."""
-        return (yield from self._pass_through(self._machine.fail(error)))
+        step = yield from self._pass_through(self._machine.fail(error))
+        self._established = step.established
+        return step
 
     def _pass_through(self, step: Step) -> Generator[Effect[Any], Any, Step]:
         while step.need is not None and not isinstance(step.need, self._answers):
@@ -81,5 +87,4 @@ class Nested:
                 step = self._machine.fail(failure)
             else:
                 step = self._machine.step(result)
-        self._established = step.established
         return step

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, Flag, IntEnum, auto
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TypeAlias
 
 from securestream.channel_bindings import ChannelBindings
@@ -138,7 +138,7 @@ class Options:
     source: str = ""
     in_turns: bool = False
 
-    @property
+    @cached_property
     def wanted(self) -> ContextFlags:
         """`flags` with all that `protection` needs, and what tells the level of `impersonation`."""
         return wanted_flags(self.flags, self.protection, self.impersonation)

@@ -89,8 +89,10 @@ class Ntlm(Policy):
     def usable(self, credential: Credential | None, role: Role) -> Unusable | None:
         """Why it cannot work with `credential` in `role`, or `None` when it can."""
         if role is Role.ACCEPTOR:
-            others = find_form(credential, Password, NtHash, Certificate, Keytab, CredentialCache) is not None
-            if credential is None or (others and find_form(credential, Accounts) is None):
+            if find_form(credential, Accounts) is not None:
+                return None
+            others = find_form(credential, Password, NtHash, Certificate, Keytab, CredentialCache)
+            if credential is None or others is not None:
                 return Unusable("an NTLM acceptor needs an account store: give it a credential of type Accounts")
             return None
         if find_form(credential, Password, NtHash, Anonymous) is None:
