@@ -27,7 +27,7 @@ from securestream.options import BindingPolicy, ContextFlags, Options, Protectio
 from securestream.principal import Principal
 from securestream_providers.kerberos.authorization import elements_of, find, peer_of
 from securestream_providers.kerberos.credentials import Tickets
-from securestream_providers.kerberos.known_tickets import OpenedTicket, place_of
+from securestream_providers.kerberos.known_tickets import OpenedTicket, Place, place_of
 from securestream_providers.kerberos.negotiated_etypes import choose_etype
 from securestream_providers.kerberos.policy import Policy, ServiceKeys, context_flags
 from securestream_providers.kerberos.realms import is_trusted, knows_address
@@ -176,7 +176,7 @@ def check_request(
 
 
 def _known(
-    keys: ServiceKeys | None, place: bytes | None, request: ApReq, etypes: tuple[int, ...], now: datetime
+    keys: ServiceKeys | None, place: Place | None, request: ApReq, etypes: tuple[int, ...], now: datetime
 ) -> OpenedTicket | None:
     """The ticket as it was opened before; `None` for all that is refused, which `_opened` explains."""
     if keys is None or place is None or request.ap_options & _SESSION_KEY:

@@ -249,7 +249,7 @@ def _check_reply(
         What it says, and the third token of DCE style.
     """
     dce = ContextFlags.DCE_STYLE in sent.flags
-    message = ApRep.decode(_body(reply, dce=dce, now=options.clock()))
+    message = ApRep.decode(_body(reply, options, dce=dce))
     key = sent.ticket.key
     part = decrypt_message(EncApRepPart, key, KeyUsage.AP_REP, message.enc_part.cipher)
     if part.ctime != sent.moment.replace(microsecond=0) or part.cusec != sent.moment.microsecond:
@@ -263,17 +263,17 @@ def _check_reply(
     return part, ApRep(PVNO, 15, sealed).encode()
 
 
-def _body(reply: bytes, *, dce: bool, now: datetime) -> bytes:
+def _body(reply: bytes, options: Options, *, dce: bool) -> bytes:
     """The message in the acceptor's token."""
     if not gss_token.is_framed(reply):
         if reply[:1] == b"\x7e":
-            raise refused_by_peer(reply, now)
+            raise refused_by_peer(reply, options.clock())
         if not dce:
             raise InvalidToken("the acceptor's token has no frame of GSS-API; is it a Kerberos acceptor?")
         return reply
     token = gss_token.unframe(reply)
     if token.kind == gss_token.ERROR:
-        raise refused_by_peer(token.body, now)
+        raise refused_by_peer(token.body, options.clock())
     if token.kind != gss_token.AP_REP or dce:
         raise InvalidToken("the acceptor's token is no AP-REP in the form that was asked for")
     return token.body

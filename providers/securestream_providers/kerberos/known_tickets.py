@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from securestream.fork import discard_in_child
 from securestream.principal import Principal
@@ -24,6 +24,10 @@ LARGEST_KEPT: Final = 12_000
 LONGEST_KEPT: Final = timedelta(minutes=10)
 """A ticket that is not presented for so long is dropped when tickets are next asked for, at the latest after twice as
 long: its session key is a secret."""
+
+
+Place: TypeAlias = tuple[str, int, tuple[str, ...], int, int | None, bytes]
+"""Where a ticket is kept, see `place_of`."""
 
 
 @dataclass(repr=False, slots=True)
@@ -53,8 +57,8 @@ class KnownTickets:
     __slots__ = ("__weakref__", "_due", "_newer", "_older", "_registered")
 
     def __init__(self) -> None:
-        self._newer: dict[bytes, OpenedTicket] = {}
-        self._older: dict[bytes, OpenedTicket] = {}
+        self._newer: dict[Place, OpenedTicket] = {}
+        self._older: dict[Place, OpenedTicket] = {}
         self._due: datetime | None = None
         self._registered = False
 
@@ -66,7 +70,7 @@ class KnownTickets:
         self._newer, self._older = {}, {}
         self._registered = False  # a child's own children are told only if it asks for it again
 
-    def find(self, place: bytes, now: datetime) -> OpenedTicket | None:
+    def find(self, place: Place, now: datetime) -> OpenedTicket | None:
         """The ticket of a place, or `None`."""
         due = self._due
         if due is not None and now >= due:
@@ -78,7 +82,7 @@ class KnownTickets:
                 self.keep(place, found, now)
         return found
 
-    def keep(self, place: bytes, ticket: OpenedTicket, now: datetime) -> None:
+    def keep(self, place: Place, ticket: OpenedTicket, now: datetime) -> None:
         """Remember a ticket that passed every check."""
         if not self._registered:
             self._registered = True
@@ -95,8 +99,8 @@ class KnownTickets:
         self._due = now + LONGEST_KEPT
 
 
-def place_of(ticket: Ticket) -> bytes | None:
-    """Where a ticket is kept: a digest of all in it that says which key opens it, and of its ciphertext.
+def place_of(ticket: Ticket) -> Place | None:
+    """Where a ticket is kept: by all in it that says which key opens it, and a digest of its ciphertext.
 
     Returns:
         `None` for one that is too large.
@@ -104,5 +108,5 @@ def place_of(ticket: Ticket) -> bytes | None:
     sealed, name = ticket.enc_part, ticket.sname
     if len(sealed.cipher) > LARGEST_KEPT:
         return None
-    said = repr((ticket.realm, name.name_type, name.name_string, sealed.etype, sealed.kvno)).encode()
-    return hashlib.sha256(b"".join((len(said).to_bytes(4, "big"), said, sealed.cipher))).digest()
+    digest = hashlib.sha256(sealed.cipher).digest()
+    return ticket.realm, name.name_type, name.name_string, sealed.etype, sealed.kvno, digest

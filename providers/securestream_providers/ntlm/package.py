@@ -48,6 +48,10 @@ INFO: Final = PackageInfo(
 """As Windows lists it."""
 
 
+_NO_ACCOUNTS: Final = Unusable("an NTLM acceptor needs an account store: give it a credential of type Accounts")
+_NO_LOGON: Final = Unusable("NTLM needs a Password, an NtHash or Anonymous()")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ntlm(Policy):
     """The security package NTLM ([MS-NLMP]). Without arguments it is as strong as NTLM gets.
@@ -93,10 +97,10 @@ class Ntlm(Policy):
                 return None
             others = find_form(credential, Password, NtHash, Certificate, Keytab, CredentialCache)
             if credential is None or others is not None:
-                return Unusable("an NTLM acceptor needs an account store: give it a credential of type Accounts")
+                return _NO_ACCOUNTS
             return None
         if find_form(credential, Password, NtHash, Anonymous) is None:
-            return Unusable("NTLM needs a Password, an NtHash or Anonymous()")
+            return _NO_LOGON
         if self.level == 0 and self.extended_security == "required":
             return Unusable('level 0 never uses extended session security: give extended_security="off"')
         return None
