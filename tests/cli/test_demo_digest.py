@@ -20,7 +20,7 @@ from securestream.options import Options
 from securestream.provider import TargetName
 from securestream.services.accounts_memory import MemoryAccounts
 from securestream_providers.digest import Digest
-from securestream_providers.digest.cli.demo import REALM, SERVICE, USER, cipher_targets, covered
+from securestream_providers.digest.cli.demo import REALM, SERVICE, USER, covered, targets
 from securestream_providers.digest.sasl import DigestMd5
 from tests.cli.test_demo import demo as run_demo
 
@@ -67,32 +67,41 @@ def flipped(position: int, bit: int) -> Alter:
     return alter
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("leg", "refusing"), [(1, {CLIENT, SERVER}), (2, {SERVER}), (3, {CLIENT})])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("leg", "refusing"), [(1, {CLIENT, SERVER}), (2, {SERVER})])
 def test_every_bit_of_what_is_altered_at_random_is_refused(leg: int, refusing: set[str], seed: int) -> None:
-    conversation = Conversation(seed)
+    """The positions are those of another exchange, as in the demonstration."""
+    shown, conversation = Conversation(seed + 1).held()[0][leg], Conversation(seed)
     honest, refused = conversation.held()
     assert refused == ""
-    assert len(covered(honest[leg])) > 10
-    for position in covered(honest[leg]):
+    assert len(covered(shown)) == 24 * leg
+    for position in covered(shown):
         for bit in range(8):
             tokens, refused = conversation.held(leg, flipped(position, bit))
             assert refused in refusing, tokens[leg]
     assert conversation.held() == (honest, ""), "nothing but the alteration was refused"
 
 
-def test_what_is_altered_at_random_is_nonces_and_digits() -> None:
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("leg", "before", "refusing"), [(2, b"response=", SERVER), (3, b"rspauth=", CLIENT)])
+def test_the_last_bit_of_every_digit_of_a_proof_is_refused(leg: int, before: bytes, refusing: str, seed: int) -> None:
+    conversation = Conversation(seed)
+    start = conversation.held()[0][leg].index(before) + len(before)
+    for position in range(start, start + 32):
+        tokens, refused = conversation.held(leg, flipped(position, 0))
+        assert refused == refusing, tokens[leg]
+
+
+def test_what_is_altered_at_random_is_the_nonces() -> None:
     challenge, response, proof = Conversation().held()[0][1:]
 
     def altered(token: bytes) -> bytes:
         return b"".join(token[position : position + 1] for position in covered(token))
 
-    nonce = challenge.partition(b'nonce="')[2].partition(b'"')[0]
+    nonce, cnonce = (response.partition(name + b'nonce="')[2].partition(b'"')[0] for name in (b",", b"c"))
     assert altered(challenge) == nonce
-    assert altered(response).startswith(nonce)
-    assert altered(response)[2 * len(nonce) :].isdigit()
-    assert altered(proof).isdigit()
-    assert len(altered(proof)) < 32, "letters mean the same in either case"
+    assert altered(response) == nonce + cnonce
+    assert covered(proof) == []
 
 
 def units() -> list[Unit]:
@@ -117,21 +126,24 @@ def test_the_empty_first_token_is_never_what_is_altered() -> None:
             unit = [unit for unit in passed if unit.sender == flip.sender][flip.index]
             assert unit.payload
             position = int(flip.fraction * len(unit.payload))
-            assert "handshake" not in title or position in covered(unit.payload)
+            assert "handshake" not in title or position in covered(unit.payload), "of the tokens that have any"
 
 
 def _by_title() -> Iterator[tuple[str, bytes, bytes]]:
     passed = units()
-    for target in cipher_targets(passed):
+    for target in targets(passed):
         unit = [unit for unit in passed if unit.sender == target.flip.sender][target.flip.index]
         yield target.title, unit.payload, unit.flipped(target.flip.fraction, target.flip.bit).payload
 
 
-def test_offers_and_choice_are_altered_on_purpose() -> None:
-    (_, challenge, unsealed), (_, _, nameless), (_, response, another) = _by_title()
+def test_offers_choice_and_proofs_are_altered_on_purpose() -> None:
+    (_, challenge, unsealed), (_, _, nameless), (_, response, another), unproved, last = _by_title()
     assert unsealed == challenge.replace(b"auth-conf", b"auth-cong")
     assert nameless == challenge.replace(b"cipher", b"ciphes")
     assert another == response.replace(b"cipher=rc4", b"cipher=rc5")
+    for (_, token, altered), before in ((unproved, b"response="), (last, b"rspauth=")):
+        (position,) = [at for at in range(len(token)) if token[at] != altered[at]]
+        assert token[:position].endswith(before)
 
 
 def test_digest_is_shown_and_every_alteration_is_refused(installed: None) -> None:
@@ -145,4 +157,4 @@ def test_digest_is_shown_and_every_alteration_is_refused(installed: None) -> Non
     assert "server -> client  Digest challenge: realm files.example" in shown
     assert "client -> server  Digest response: user alice" in shown
     assert "server -> client  Digest proof of the server" in shown
-    assert shown.count("one octet flipped") == shown.count("refused by the") == 4 + 3
+    assert shown.count("one octet flipped") == shown.count("refused by the") == 4 + 5

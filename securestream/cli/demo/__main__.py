@@ -199,13 +199,17 @@ def _message_flips(leg: Leg, messages: list[Message]) -> Iterator[tuple[str, Mes
 def _flips(scene: Scene, outcome: Outcome, length: int) -> Iterator[tuple[str, Flip]]:
     """An octet of the handshake and one of the data, in both directions, chosen anew in each run."""
     for sender in (CLIENT, SERVER):
+        own = [unit for unit in outcome.units if unit.sender == sender]
+        tokens = find_tokens(outcome.units, sender)
+        if scene.covered is not None:
+            tokens = [index for index in tokens if scene.covered(own[index].payload)]
         for what, index in (
-            ("handshake", secrets.choice(find_tokens(outcome.units, sender))),
+            ("handshake", secrets.choice(tokens)),
             ("data", find_data(outcome.units, sender, length)),
         ):
             fraction = secrets.randbelow(1 << 20) / (1 << 20)
             if scene.covered is not None and what == "handshake":
-                token = [unit for unit in outcome.units if unit.sender == sender][index].payload
+                token = own[index].payload
                 fraction = (secrets.choice(scene.covered(token)) + 0.5) / len(token)
             yield f"the {what}, {ARROWS[sender]}", Flip(sender, index, fraction, secrets.randbelow(8))
 

@@ -25,12 +25,12 @@ class Target:
     Args:
         title: where it stands; with "handshake" in it if it stands there.
         flip: which one.
-        refused_as: the error by which an end must refuse it.
+        refused_as: the error by which an end must refuse it; `None` where it depends on what the octet is.
     """
 
     title: str
     flip: Flip
-    refused_as: str
+    refused_as: str | None
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Scene:
         environ: further variables of both ends.
         hidden: what else must not appear in the wire, by what it is called.
         legs: what the ends ask of third parties.
-        covered: the positions in a token of octets that the mechanism protects; `None`: it protects them all.
+        covered: the positions in a token of octets that the mechanism protects, which are the same in every exchange;
+            `None`: it protects them all.
         targets: what to alter on purpose, by what passed in an honest exchange.
         at_random: whether octets of handshake and data chosen at random are altered, too.
     """

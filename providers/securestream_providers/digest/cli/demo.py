@@ -19,44 +19,43 @@ SERVICE: Final = f"host/{REALM}"
 USER: Final = "alice"
 
 _NONCES: Final = re.compile(rb'(?<![^,])c?nonce="([^"]*)"')
-_PROOFS: Final = re.compile(rb"(?<![^,])(?:response|rspauth)=([0-9a-f]{32})")
 _LAST_BIT: Final = 0
 
 
 def covered(token: bytes) -> list[int]:
-    """Where octets stand in `token` of which not a bit can change: the nonces, and the digits of the digests.
+    """Where octets stand in `token` of which not a bit can change, whatever they are in the next exchange: the nonces.
 
     The digest covers neither names of directives nor ciphers nor sizes of buffers (RFC 2831 2.1.2), the case of an
     account's name is the store's business, and a letter of hexadecimal means the same in either case.
     """
-    found: list[int] = []
-    for match in _NONCES.finditer(token):
-        found += range(*match.span(1))
-    for match in _PROOFS.finditer(token):
-        found += [position for position in range(*match.span(1)) if token[position : position + 1].isdigit()]
-    return found
+    return [position for match in _NONCES.finditer(token) for position in range(*match.span(1))]
 
 
-def cipher_targets(units: Sequence[Unit]) -> list[Target]:
-    """What the digest does not cover and an end must look at itself: offers of quality and ciphers, and the choice."""
-    offer, choice = _first(units, SERVER), _first(units, CLIENT)
+def targets(units: Sequence[Unit]) -> list[Target]:
+    """What the digest does not cover, so that an end must look at it: offers and choice; and both ends' proofs.
+
+    The last bit of a hexadecimal digit is never that of its case.
+    """
+    (offer, proof), (choice,) = _tokens(units, SERVER), _tokens(units, CLIENT)
     return [
         _target("the handshake's offer to seal", offer, b"auth-conf", "QualityNotMet"),
         _target("the name of the handshake's ciphers, which hides them all", offer, b"cipher", "QualityNotMet"),
         _target("the handshake's choice of a cipher", choice, b"cipher=rc4", "InvalidToken"),
+        _target("the handshake's proof of the client", choice, b"response=?"),
+        _target("the handshake's proof of the server", proof, b"rspauth=?"),
     ]
 
 
-def _first(units: Sequence[Unit], sender: str) -> tuple[int, Unit]:
-    """The first token of an end that is not empty, with its index among that end's units."""
+def _tokens(units: Sequence[Unit], sender: str) -> list[tuple[int, Unit]]:
+    """The tokens of an end that are not empty, each with its index among that end's units."""
     own = [unit for unit in units if unit.sender == sender]
-    return next((index, unit) for index, unit in enumerate(own) if unit.kind == TOKEN)
+    return [(index, unit) for index, unit in enumerate(own) if unit.kind == TOKEN]
 
 
-def _target(title: str, where: tuple[int, Unit], text: bytes, refused_as: str) -> Target:
-    """The last letter of a text."""
+def _target(title: str, where: tuple[int, Unit], text: bytes, refused_as: str | None = None) -> Target:
+    """The last letter of a text; ``?`` stands for any."""
     index, unit = where
-    position = unit.payload.index(text) + len(text) - 1
+    position = unit.payload.index(text.rstrip(b"?")) + len(text) - 1
     return Target(title, Flip(unit.sender, index, (position + 0.5) / len(unit.payload), _LAST_BIT), refused_as)
 
 
@@ -79,7 +78,7 @@ def _account(folder: Path) -> Generator[Scene]:
             "the same in hexadecimal": verifier.hex().encode(),
         },
         covered=covered,
-        targets=cipher_targets,
+        targets=targets,
     )
 
 
