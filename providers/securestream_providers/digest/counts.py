@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Final, NamedTuple
@@ -40,6 +41,20 @@ class NonceCount(Effect[bool]):
     count: int
     expires: datetime
     owner: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def of(cls, user: str, nonce: str, count: int, expires: datetime) -> NonceCount:
+        """The question on a user's request: another user of the same nonce has counts of his own.
+
+        Args:
+            user: who proved himself.
+            nonce: the server's, as its field carries it.
+            count: as above.
+            expires: as above.
+        """
+        name, octets = user.encode("utf-8", "surrogatepass"), nonce.encode("utf-8", "surrogatepass")
+        used_as = hashlib.sha256(name + b"\0" + octets).digest()
+        return cls(used_as, count, expires, hashlib.sha256(name).digest()[:OWNER_SIZE])
 
 
 class Window(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final
@@ -113,8 +112,7 @@ class _Server:
         if judged.judgement is not Judgement.GOOD:
             return None
         logon = yield from self._logon(response)
-        used = hashlib.sha256(f"{logon.principal}\0{response.nonce}".encode("utf-8", "surrogatepass")).digest()
-        if not (yield from NonceCount(used, response.count, judged.expires)):
+        if not (yield from NonceCount.of(str(logon.principal), response.nonce, response.count, judged.expires)):
             return None
         return self._established(response, logon)
 

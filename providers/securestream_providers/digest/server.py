@@ -6,7 +6,6 @@ performs `NonceCount`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,7 +22,7 @@ from securestream.services.verifiers import checked_realm
 from securestream_providers.digest.algorithms import SERVER_ALGORITHMS, Algorithm, Qop, Session, equal
 from securestream_providers.digest.bindings import is_marked
 from securestream_providers.digest.context import PACKAGE, DigestContext
-from securestream_providers.digest.counts import OWNER_SIZE, NonceCount
+from securestream_providers.digest.counts import NonceCount
 from securestream_providers.digest.messages import SCHEME, DigestChallenge, DigestResponse, to_field
 from securestream_providers.digest.nonces import RANDOM_SIZE, Judged, Judgement, NonceKey, Nonces, check_lifetime
 
@@ -154,7 +153,7 @@ class DigestServer:
         )
         self._check_target(response)
         bound = _check_bindings(response, options)
-        if not (yield from _nonce_count(str(logon.principal), response, judged.expires)):
+        if not (yield from NonceCount.of(str(logon.principal), response.nonce, response.nc, judged.expires)):
             raise Replay(
                 "this nonce count was used before: the request is a repetition, or the client counts wrong",
                 token=self._challenge(response.algorithm, options, stale=True).encode("latin-1"),
@@ -241,12 +240,6 @@ class DigestServer:
             raise UsageError("the server's proof covers the response's content: give it as `body`")
         name = "Proxy-Authentication-Info" if request.proxy else "Authentication-Info"
         return [HttpField(name, context.proof(body).encode())]
-
-
-def _nonce_count(user: str, response: DigestResponse, expires: datetime) -> NonceCount:
-    name = user.encode("utf-8", "surrogatepass")
-    used_as = hashlib.sha256(name + b"\0" + response.nonce.encode("latin-1")).digest()
-    return NonceCount(used_as, response.nc, expires, hashlib.sha256(name).digest()[:OWNER_SIZE])
 
 
 def _check_bindings(response: DigestResponse, options: Options) -> bool:
