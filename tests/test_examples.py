@@ -46,7 +46,7 @@ def certificates(tmp_path: Path) -> Path:
 
 def run(*arguments: str | Path) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-W", "error", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
