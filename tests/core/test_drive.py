@@ -336,13 +336,13 @@ class TestCompute:
         services = Services()
 
         async def one() -> None:
-            await respond(HandshakeMachine(asking(Compute(lambda: release.wait(10)))), None, services)
+            await respond(HandshakeMachine(asking(Compute(lambda: release.wait(60)))), None, services)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(50):
                 tasks.start_soon(one)
             await anyio.sleep(0.05)
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 assert await anyio.to_thread.run_sync(lambda: "free") == "free"
             release.set()
 

@@ -140,7 +140,7 @@ async def test_closing_wakes_the_reader(make: PairMaker) -> None:
         group.start_soon(read)
         await anyio.wait_all_tasks_blocked()
         await one.aclose()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await woken.wait()
 
 
