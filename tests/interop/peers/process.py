@@ -46,7 +46,8 @@ class JsonPeer:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            event: Event = json.loads(line) if line.startswith("{") else {"event": "output", "text": line.rstrip()}
+            whole = line.startswith("{") and line.endswith("\n")  # and not cut off where the process was ended
+            event: Event = json.loads(line) if whole else {"event": "output", "text": line.rstrip()}
             self.events.append(event)
             self._arrived.put(event)
         self._arrived.put(None)
