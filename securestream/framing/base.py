@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from securestream.errors import ErrorKind
 from securestream.provider import Buffer
 from securestream.redaction import Redacted
+from securestream.values import made_quickly
 
 
 class TokenKind(Enum):
@@ -29,6 +30,7 @@ class Mode(Enum):
     """Octets without any frame."""
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class TokenFrame(Redacted):
     """A handshake token. `token` is `None` where the frame carries none."""
@@ -50,6 +52,7 @@ class ErrorFrame:
     kind: ErrorKind
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class SealedFrame(Redacted):
     """A sealed message; `data` is a view that is valid until the next `Framing.receive_data`."""
@@ -57,6 +60,7 @@ class SealedFrame(Redacted):
     data: memoryview
 
 
+@made_quickly
 @dataclass(frozen=True, repr=False)
 class RawData(Redacted):
     """Octets received in `Mode.RAW`; a view as in `SealedFrame`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from securestream.errors import ErrorKind, FramingError, Truncated, UsageError, kind_from_hresult
 from securestream.framing._buffer import BufferedFraming
 from securestream.framing.base import (
@@ -36,6 +38,9 @@ _WIN32 = {
     1398: ErrorKind.TIME_SKEW,
     _BAD_IMPERSONATION_LEVEL: ErrorKind.QUALITY_NOT_MET,
 }
+
+
+_DATA: Final = Mode.DATA  # asked for each message, and members of an Enum are found slowly
 
 
 class NnsFraming(BufferedFraming):
@@ -87,21 +92,21 @@ class NnsFraming(BufferedFraming):
         Raises:
             FramingError: an unknown id, a size over the limit or of zero, an end inside a frame.
         """
-        if not self._buffer:
+        there = len(self._buffer)
+        if not there:
             return EndOfInput() if self._ended else None
-        if self._mode is Mode.DATA:
-            event: FrameEvent | None = self._data()
+        if self._mode is _DATA:
+            event: FrameEvent | None = self._data(there)
         elif self._mode is Mode.HANDSHAKE:
             event = self._handshake()
         else:
-            event = RawData(self._buffer.take(len(self._buffer)))
+            event = RawData(self._buffer.take(there))
         if event is None and self._ended:
             raise Truncated("the peer's stream ended inside a frame: data was cut off")
         return event
 
-    def _data(self) -> SealedFrame | None:
+    def _data(self, there: int) -> SealedFrame | None:
         buffer = self._buffer
-        there = len(buffer)
         if there < _SIZE:
             return None
         size = int.from_bytes(buffer.peek(_SIZE), "little")

@@ -11,6 +11,7 @@ from securestream.framing.base import EndOfInput, FrameEvent, Mode, RawData, Sea
 MAX_SEALED: Final = 0xFFFFFF
 """The longest buffer that an end can say it takes (RFC 4752 3.1, RFC 2831 2.1.1)."""
 _SIZE: Final = 4
+_DATA: Final = Mode.DATA  # asked for each message, and members of an Enum are found slowly
 
 
 class SaslFraming(BufferedFraming):
@@ -58,26 +59,27 @@ class SaslFraming(BufferedFraming):
         Raises:
             FramingError: a length of zero or over the limit, an end inside a buffer.
         """
-        if not self._buffer:
+        there = len(self._buffer)
+        if not there:
             return EndOfInput() if self._ended else None
         event: FrameEvent | None
-        if self._mode is Mode.DATA:
-            event = self._data()
+        if self._mode is _DATA:
+            event = self._data(there)
         elif self._mode is Mode.RAW:
-            event = RawData(self._buffer.take(len(self._buffer)))
+            event = RawData(self._buffer.take(there))
         else:
             raise UsageError("SASL's framing carries no tokens: enter Mode.DATA or Mode.RAW")
         if event is None and self._ended:
             raise Truncated("the peer's stream ended inside a buffer: data was cut off")
         return event
 
-    def _data(self) -> SealedFrame | None:
+    def _data(self, there: int) -> SealedFrame | None:
         buffer = self._buffer
-        if len(buffer) < _SIZE:
+        if there < _SIZE:
             return None
         size = int.from_bytes(buffer.peek(_SIZE), "big")
         if not 1 <= size <= self._max_sealed:
             raise FramingError(f"a SASL buffer of {size} octets: 1 to {self._max_sealed} were agreed")
-        if len(buffer) < _SIZE + size:
+        if there < _SIZE + size:
             return None
         return SealedFrame(buffer.take(size, _SIZE))

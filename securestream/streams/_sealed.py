@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 from weakref import WeakSet
 
 import anyio
@@ -45,6 +45,9 @@ class StreamState(Enum):
     BROKEN = "broken"
     """A send was cut short, or the peer's octets were refused. It can only be closed."""
     CLOSED = "closed"
+
+
+_OPEN: Final = StreamState.OPEN  # asked several times for each message, and members of an Enum are found slowly
 
 
 class _SendLock:
@@ -93,7 +96,7 @@ class SealedStream(ByteStream):
     def __init__(self, transport: ByteStream, package: str) -> None:
         self._transport = transport
         self._package = package
-        self._state = StreamState.OPEN
+        self._state = _OPEN
         self._send_lock = _SendLock()
         self._receiving = False
         self._eof_sent = False
@@ -145,10 +148,8 @@ class SealedStream(ByteStream):
             self._ending = error
 
     def _check_open(self) -> None:
-        if self._state is StreamState.CLOSED:
-            raise anyio.ClosedResourceError
-        if self._state is StreamState.BROKEN:
-            raise anyio.BrokenResourceError
+        if self._state is not _OPEN:
+            raise anyio.ClosedResourceError if self._state is StreamState.CLOSED else anyio.BrokenResourceError
 
     # --- the stream ---
 
@@ -193,7 +194,7 @@ class SealedStream(ByteStream):
             raise anyio.BusyResourceError("reading from")
         self._receiving = True
         try:
-            if self._plain or self._ending is not None or self._state is not StreamState.OPEN:
+            if self._plain or self._ending is not None or self._state is not _OPEN:
                 await checkpoint()
             self._check_open()
             while not self._plain:
@@ -282,7 +283,7 @@ class SealedStream(ByteStream):
         Cancelled while it waits for its turn, nothing happened; cancelled later, the stream is broken.
         """
         try:
-            if not item or self._state is not StreamState.OPEN:
+            if not item or self._state is not _OPEN:
                 await checkpoint()
                 self._check_open()
                 return
@@ -305,10 +306,14 @@ class SealedStream(ByteStream):
     async def _send_all(self, view: memoryview) -> None:
         try:
             size, transport = self._flush_size, self._transport
-            send = transport.send_entered if isinstance(transport, TcpStream) and len(view) <= size else transport.send
+            if len(view) <= size:
+                self._check_open()
+                send = transport.send_entered if isinstance(transport, TcpStream) else transport.send
+                await send(self._seal(view))
+                return
             for offset in range(0, len(view), size):
                 self._check_open()
-                await send(self._seal(view[offset : offset + size]))
+                await transport.send(self._seal(view[offset : offset + size]))
         except BaseException:
             self._cut_short = True
             self._break()
@@ -328,7 +333,7 @@ class SealedStream(ByteStream):
             raise
 
     def _break(self) -> None:
-        if self._state is StreamState.OPEN:
+        if self._state is _OPEN:
             self._state = StreamState.BROKEN
 
     def _check_closed(self) -> None:

@@ -41,6 +41,8 @@ class NegotiateStream(FramedStream):
         super().__init__(transport, context.package, framing)
         self._context = context
         self._protection = carrier.protection
+        self._bare = carrier.protection is Protection.NONE
+        self._encrypted = carrier.protection is Protection.ENCRYPT_AND_SIGN
         self._peer = established.peer
         self._negotiation = established.negotiation
         self._target = settings.target
@@ -172,10 +174,13 @@ class NegotiateStream(FramedStream):
     # --- sealing ---
 
     def _seal(self, data: memoryview) -> bytes:
-        if self._protection is Protection.NONE:
+        if self._bare:
             return bytes(data)
-        encrypt = self._protection is Protection.ENCRYPT_AND_SIGN
+        encrypt = self._encrypted
         wrap, header, limit = self._context.wrap, self._framing.sealed_header, self._framing.max_plaintext
+        if len(data) <= limit:
+            sealed = wrap(data, encrypt=encrypt)
+            return header(len(sealed)) + sealed
         parts: list[bytes] = []
         for offset in range(0, len(data), limit):
             sealed = wrap(data[offset : offset + limit], encrypt=encrypt)
@@ -185,7 +190,7 @@ class NegotiateStream(FramedStream):
     def _take_events(self) -> None:
         """Unseal every complete frame that is there."""
         next_event, unwrap = self._framing.next_event, self._context.unwrap
-        must_be_encrypted = self._protection is Protection.ENCRYPT_AND_SIGN
+        must_be_encrypted = self._encrypted
         while (event := next_event()) is not None:
             if isinstance(event, SealedFrame):
                 plain, encrypted = unwrap(event.data)

@@ -57,10 +57,11 @@ class SaslStream(FramedStream):
         super().__init__(transport, layer.package, SaslFraming(layer.max_plaintext, layer.max_sealed))
         self._layer = layer
         self._protection = layer.protection
+        self._bare = layer.protection is Protection.NONE
         self._peer = established.peer
         self._negotiation = established.negotiation
         self._target = None if target is None else TargetName(target)
-        if self._protection is Protection.NONE:
+        if self._bare:
             self._framing.enter(Mode.RAW)
         else:  # whole buffers: only the last one of a send is shorter
             self._flush_size = max(FLUSH_SIZE // layer.max_plaintext, 1) * layer.max_plaintext
@@ -70,9 +71,12 @@ class SaslStream(FramedStream):
     # --- sealing ---
 
     def _seal(self, data: memoryview) -> bytes:
-        if self._protection is Protection.NONE:
+        if self._bare:
             return bytes(data)
         wrap, header, limit = self._layer.wrap, self._framing.sealed_header, self._framing.max_plaintext
+        if len(data) <= limit:
+            sealed = wrap(data)
+            return header(len(sealed)) + sealed
         parts: list[bytes] = []
         for offset in range(0, len(data), limit):
             sealed = wrap(data[offset : offset + limit])

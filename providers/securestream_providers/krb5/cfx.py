@@ -10,7 +10,7 @@ from typing import Final
 from securestream.errors import BadSignature, MalformedMessage
 from securestream.options import Role
 from securestream.provider import Buffer, Cover, Part, Sealed, Unwrapped
-from securestream_providers.krb5.cfx_sealing import Sealer, Signer, Unsealer, make_signer
+from securestream_providers.krb5.cfx_sealing import LARGE, Sealer, Signer, Unsealer, make_signer
 from securestream_providers.krb5.keys import profile_of
 from securestream_providers.krb5.message_tokens import (
     MessageTokens,
@@ -80,8 +80,9 @@ class CfxTokens(MessageTokens):
         new, kind = _new, Unwrapped
 
         def unwrap(token: Buffer) -> Unwrapped:
-            due = window.due
-            header = prefix + due.to_bytes(8, "big")
+            if type(token) is not bytes and len(token) < LARGE:
+                token = bytes(token)
+            header = prefix + window.due.to_bytes(8, "big")
             if token[:_HEADER] != header:
                 return otherwise(bytes(token))
             data, copy = unseal(token, _HEADER, _HEADER)

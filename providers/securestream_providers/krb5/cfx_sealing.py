@@ -27,7 +27,7 @@ Part: TypeAlias = tuple[Buffer, bool]
 Signer: TypeAlias = Callable[..., bytes]
 """Gives the checksum over any number of buffers, laid side by side."""
 
-_LARGE: Final = 8192
+LARGE: Final = 8192
 """From this size on octets are not joined to anything, and go through a reused buffer."""
 _LARGEST_KEPT: Final = 2 << 20
 _FIRST_POOL: Final = 8
@@ -119,7 +119,7 @@ class Sealer:
             prefix: stands in clear in front and is not covered: the header.
         """
         size = len(data) + len(trailer)
-        if size >= _LARGE:
+        if size >= LARGE:
             return self._seal_large(data, trailer, prefix)
         try:
             confounder, masked = self._take()
@@ -257,7 +257,7 @@ class Unsealer:
         size = end - start
         if size < BLOCK + trailer:
             raise too_short()
-        if size >= _LARGE:
+        if size >= LARGE:
             return self._unseal_large(token, start, trailer)
         if type(token) is not bytes:
             token = bytes(token)
