@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from securestream.provider import SecurityContext as SecurityContext
     from securestream.provider import SecurityPackage as SecurityPackage
     from securestream.provider import TargetName as TargetName
+    from securestream.redaction import Secret as Secret
     from securestream.registry import Registry as Registry
     from securestream.streams._wrap import SecureStream as SecureStream
     from securestream.streams.attributes import SecurityAttribute as SecurityAttribute
@@ -113,6 +114,7 @@ _NAMES = {
     "options": "BindingPolicy ContextFlags ImpersonationLevel Limits Options Protection Role",
     "principal": "NameType Principal",
     "provider": "Capability Established PackageInfo SecurityContext SecurityPackage TargetName",
+    "redaction": "Secret",
     "registry": "Registry",
     "streams._wrap": "SecureStream",
     "streams.attributes": "SecurityAttribute",

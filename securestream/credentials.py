@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from securestream.arguments import check_kind, check_secret, hidden, kind_of
 from securestream.errors import UsageError
 from securestream.redaction import Redacted, Secret
 
@@ -50,9 +51,11 @@ class Password(Credential):
     domain: str
     password: Secret[str]
 
-    def __init__(self, name: str, password: str) -> None:
-        secret = Secret(password)
+    def __init__(self, name: str, password: str | Secret[str]) -> None:
+        secret: Secret[str] = hidden(password)
         del password  # an error raised here shows the locals of this frame to crash reporters
+        check_kind("a name", name, str, "give it as text")
+        check_secret("a password", secret, str)
         user, domain = split_name(name)
         if not user:
             raise UsageError("a password needs a user name; use Anonymous() for none")
@@ -74,9 +77,10 @@ class NtHash(Credential):
     domain: str
     nt_hash: Secret[bytes]
 
-    def __init__(self, name: str, nt_hash: bytes) -> None:
-        secret = Secret(bytes(nt_hash))
+    def __init__(self, name: str, nt_hash: bytes | Secret[bytes]) -> None:
+        secret: Secret[bytes] = hidden(nt_hash)
         del nt_hash  # as for a password
+        check_secret("an NT hash", secret, bytes)
         user, domain = split_name(name)
         if len(secret.reveal()) != 16:
             raise UsageError(f"an NT hash is 16 octets, not {len(secret.reveal())}")
@@ -129,10 +133,15 @@ class Keytab(Credential):
     octets: Secret[bytes] | None
 
     def __init__(
-        self, path: str | Path | None = None, *, principal: str | None = None, octets: bytes | None = None
+        self,
+        path: str | Path | None = None,
+        *,
+        principal: str | None = None,
+        octets: bytes | Secret[bytes] | None = None,
     ) -> None:
-        secret = None if octets is None else Secret(bytes(octets))
+        secret: Secret[bytes] | None = None if octets is None else hidden(octets)
         del octets  # as for a password
+        check_secret("the content of a keytab", secret, bytes)
         if path is not None and secret is not None:
             raise UsageError("a keytab is a path or octets, not both")
         object.__setattr__(self, "path", path)
@@ -163,6 +172,13 @@ class Accounts(Credential):
 
     store: AccountStore
     allow_anonymous: bool = False
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.store, "succeeded"):
+            raise UsageError(
+                f"Accounts takes a store, not {kind_of(self.store)}: write Accounts.sqlite(path), "
+                "Accounts.smbpasswd(path) or Accounts.memory(alice=password)"
+            )
 
     @classmethod
     def memory(cls, **passwords: str) -> Accounts:
@@ -196,6 +212,8 @@ class Credentials(Credential):
     forms: tuple[Credential, ...]
 
     def __init__(self, *forms: Credential) -> None:
+        for form in forms:
+            check_kind("a form of Credentials", form, Credential, "write Credentials(Keytab(), accounts)")
         object.__setattr__(self, "forms", forms)
 
     def __iter__(self) -> Iterator[Credential]:

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
+from securestream.arguments import kind_of
 from securestream.errors import UsageError
 from securestream.provider import PackageInfo, SecurityPackage
 
@@ -34,7 +35,13 @@ class Registry:
 
     @classmethod
     def of(cls, *packages: SecurityPackage) -> Registry:
-        """Exactly these packages."""
+        """Exactly these packages.
+
+        Raises:
+            UsageError: one of them is none.
+        """
+        for package in packages:
+            check_package(package, "Registry.of", "Registry.of(Ntlm())")
         return cls({package.info.name: package for package in packages})
 
     def __getitem__(self, name: str) -> SecurityPackage:
@@ -73,6 +80,39 @@ class Registry:
     def enumerate(self) -> list[PackageInfo]:
         """What each package is, by name (EnumerateSecurityPackages)."""
         return [self[name].info for name in self]
+
+
+def check_package(given: object, taker: str, example: str) -> None:
+    """Refuse what is no package: its name, its class, several in a list.
+
+    Args:
+        given: what stands where a package is wanted.
+        taker: who wants it, ``Negotiate``.
+        example: what to write, ``Negotiate(Kerberos(), Ntlm())``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if isinstance(given, str):
+        raise UsageError(f"{taker} takes a package itself, not the name {given!r} of one: give an instance, {example}")
+    if isinstance(given, type):
+        raise UsageError(
+            f"{taker} takes a package, and {given.__name__} is a class: give an instance, {given.__name__}()"
+        )
+    if not isinstance(getattr(given, "info", None), PackageInfo):
+        raise UsageError(f"{taker} takes a package, not {kind_of(given)}: give an instance, {example}")
+
+
+def package_of(given: str | SecurityPackage) -> SecurityPackage:
+    """What an argument ``package`` stands for: the package itself, or the installed one of that name.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(given, str):
+        return Registry.installed()[given]
+    check_package(given, "package=", 'package=Ntlm(), or the name of an installed one, package="ntlm"')
+    return given
 
 
 def _load(point: EntryPoint) -> SecurityPackage:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
+from securestream.arguments import check_choice
 from securestream.credentials import Credential
 from securestream.errors import HandshakeError, InvalidToken, NoCredentials, PeerRefused, Unsupported
 from securestream.http.fields import Challenge, encode_token
@@ -18,7 +20,7 @@ from securestream.nested import Nested
 from securestream.options import Options, Role
 from securestream.principal import unauthenticated
 from securestream.provider import Capability, Established, Handshake, SecurityPackage, TargetName
-from securestream.registry import Registry
+from securestream.registry import package_of
 from securestream.sasl.mechanism import NoLayer
 
 
@@ -37,7 +39,7 @@ class TokenScheme:
             proxies send none with their answer to CONNECT. `Established.peer` is then nobody.
 
     Raises:
-        UsageError: no package has that name.
+        UsageError: no package has that name, or an argument cannot be what it is.
     """
 
     def __init__(
@@ -51,8 +53,9 @@ class TokenScheme:
         allow_unbound: bool = False,
         server_proof: ServerProof = "required",
     ) -> None:
+        check_choice("server_proof", server_proof, get_args(ServerProof))
         self._name = name
-        self._package = Registry.installed()[package] if isinstance(package, str) else package
+        self._package = package_of(package)
         self._credential = credential
         self._service = service
         self._needs_connection = name.upper() == "NTLM" if needs_connection is None else needs_connection

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
+from securestream.arguments import check_choice
 from securestream.errors import UsageError
 
 Source: TypeAlias = Path | str | bytes
@@ -58,6 +59,12 @@ class TlsSettings:
     key_log: Path | str | None = None
 
     def __post_init__(self) -> None:
+        check_choice("verify", self.verify, ("full", "none"))
+        check_choice("crl_check", self.crl_check, ("chain", "leaf"))
+        check_choice("client_certificates", self.client_certificates, get_args(Presence))
+        check_choice("ocsp", self.ocsp, get_args(Presence))
+        check_choice("minimum_version", self.minimum_version, VERSIONS)
+        check_choice("maximum_version", self.maximum_version, VERSIONS)
         if VERSIONS.index(self.minimum_version) > VERSIONS.index(self.maximum_version):
             raise UsageError(f"no version is at least {self.minimum_version} and at most {self.maximum_version}")
         if self.post_quantum and self.maximum_version != "TLSv1.3":

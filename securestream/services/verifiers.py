@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from securestream.arguments import check_kind
 from securestream.errors import MalformedMessage, UsageError
 from securestream.saslprep import saslprep
 
@@ -157,8 +158,9 @@ def checked_realm(realm: str) -> str:
     """The realm that an administrator gives.
 
     Raises:
-        UsageError: it is too long or has characters that no realm has.
+        UsageError: it is no text, too long, or has characters that no realm has.
     """
+    check_kind("a realm", realm, str, "give its name as text")
     if len(realm) > LONGEST_REALM or not realm.isprintable() or '"' in realm or "\\" in realm:
         raise UsageError(f"a realm has at most {LONGEST_REALM} characters, none of them a quote or a control character")
     return realm

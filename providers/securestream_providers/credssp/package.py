@@ -6,12 +6,14 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
+from securestream.arguments import check_sequence
 from securestream.credentials import Certificate, Credential, Credentials, find_form
 from securestream.errors import NoCredentials, UsageError
 from securestream.extensions import ListenerScoped
 from securestream.inspection import Inspection, Node
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
+from securestream.registry import check_package
 from securestream_providers.credssp import acceptor, initiator
 from securestream_providers.credssp.credentials import to_delegate
 from securestream_providers.credssp.policy import NEWEST, Delegation, Policy, Use
@@ -83,13 +85,16 @@ class CredSsp:
     ) -> None:
         self._negotiation = _made(_NEGOTIATE) if negotiation is None else negotiation
         self._tls = _made(_SCHANNEL) if tls is None else tls
+        check_package(self._negotiation, "CredSsp", "CredSsp(Negotiate())")
+        check_package(self._tls, "CredSsp(tls=...)", "tls=Schannel()")
         if Capability.STREAM in self._negotiation.info.capabilities:
             raise UsageError(f"{self._negotiation.info.name} cannot negotiate inside CredSSP: give Negotiate")
         if Capability.STREAM not in self._tls.info.capabilities:
             raise UsageError(f"{self._tls.info.name} is no TLS to run CredSSP in: give Schannel")
         if delegate_to:
-            if delegation is not None or isinstance(delegate_to, str):
-                raise UsageError("delegate_to is a sequence of patterns, and stands in place of delegation")
+            check_sequence("delegate_to", delegate_to, '["TERMSRV/server.example.com"]')
+            if delegation is not None:
+                raise UsageError("delegate_to stands in place of delegation: give one of them")
             delegation = Delegation(*delegate_to)
         self._policy = Policy(delegation, restricted_admin, version, vulnerable_peers, early_authorization)
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
+from securestream.arguments import check_kind
 from securestream.errors import Downgrade, InvalidToken, NotAuthorized, UsageError
 from securestream.options import ContextFlags
 from securestream.principal import Principal
@@ -16,6 +17,7 @@ NEWEST: Final = 6
 OLDEST: Final = 2
 
 Use = Literal["refused", "accepted"]
+_EXAMPLE: Final = "TERMSRV/server.example.com"
 
 
 @dataclass(frozen=True, init=False)
@@ -37,6 +39,8 @@ class Delegation:
     unproven_hosts: Use
 
     def __init__(self, *targets: str, unproven_hosts: Use = "refused") -> None:
+        for one in targets:
+            check_kind("a target of Delegation", one, str, f'write Delegation("{_EXAMPLE}")')
         if not targets or not all(_PATTERN.fullmatch(one) for one in targets):
             raise UsageError('Delegation takes patterns such as "TERMSRV/*.example.com" or "server.example.com"')
         if unproven_hosts not in get_args(Use):
@@ -73,8 +77,10 @@ class Policy:
     early_authorization: bool = field(default=False)
 
     def __post_init__(self) -> None:
-        if not OLDEST <= self.version <= NEWEST:
-            raise UsageError(f"CredSSP has the versions {OLDEST} to {NEWEST}, not {self.version}")
+        if self.delegation is not None:
+            check_kind("delegation", self.delegation, Delegation, f'write delegation=Delegation("{_EXAMPLE}")')
+        if self.version not in range(OLDEST, NEWEST + 1):
+            raise UsageError(f"CredSSP has the versions {OLDEST} to {NEWEST}, not {self.version!r}")
         if self.vulnerable_peers not in get_args(Use):
             raise UsageError(f'vulnerable_peers is "refused" or "accepted", not {self.vulnerable_peers!r}')
         if self.version < HASHED_SINCE and self.vulnerable_peers == "refused":

@@ -11,8 +11,9 @@ import itertools
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NoReturn
+from typing import Final, NoReturn, get_args
 
+from securestream.arguments import check_choice, members
 from securestream.credentials import Credential, Password, find_form, join_name
 from securestream.errors import BadBindings, InvalidToken, MalformedMessage, PeerRefused, QualityNotMet, UsageError
 from securestream.http.fields import Challenge
@@ -60,7 +61,7 @@ class DigestClient:
             and redirects without one are from nobody (mod_auth_digest proves none of them): `Established.peer` says so.
 
     Raises:
-        UsageError: the credential has no password, or nothing may be used.
+        UsageError: the credential has no password, nothing may be used, or a value cannot be one.
     """
 
     name = SCHEME
@@ -78,11 +79,12 @@ class DigestClient:
         password = find_form(credential, Password)
         if password is None:
             raise UsageError("Digest answers with a password: give a credential of type Password")
-        if not algorithms or not qops:
-            raise UsageError("Digest needs at least one algorithm and one qop that may be used")
         self._password = password
-        self._algorithms = frozenset(algorithms)
-        self._qops = tuple(qops)
+        self._algorithms = frozenset(members("algorithms", algorithms, Algorithm))
+        self._qops = members("qops", qops, Qop)
+        if not self._algorithms or not self._qops:
+            raise UsageError("Digest needs at least one algorithm and one qop that may be used")
+        check_choice("server_proof", server_proof, get_args(ServerProof))
         self._userhash = userhash
         self._server_proof = server_proof
         self._spaces: dict[tuple[Origin, bool], _Space] = {}

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
+from securestream.arguments import check_kind
 from securestream.errors import UsageError
 from securestream.fork import discard_in_child
 from securestream.options import Options
@@ -89,8 +90,9 @@ def check_lifetime(lifetime: timedelta) -> None:
     """Refuse a lifetime of nonces that is none.
 
     Raises:
-        UsageError: it is not above zero.
+        UsageError: it is no length of time, or not above zero.
     """
+    check_kind("lifetime", lifetime, timedelta, "write lifetime=timedelta(minutes=5)")
     if lifetime <= timedelta():
         raise UsageError("nonces need a lifetime above zero")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
+from securestream.arguments import check_choice, check_secret, check_sequence, hidden, members
 from securestream.credentials import Credential
 from securestream.errors import Unsupported, UsageError
 from securestream.extensions import Discouraged
@@ -14,10 +15,12 @@ from securestream.http.schemes import ServerProof
 from securestream.options import Options, Role
 from securestream.provider import Capability, Handshake, PackageInfo, SecurityPackage, TargetName, Unusable
 from securestream.redaction import Secret
+from securestream.registry import check_package
 from securestream_providers.digest.algorithms import CLIENT_ALGORITHMS, SERVER_ALGORITHMS, Algorithm, Qop
 from securestream_providers.digest.client import DigestClient
 from securestream_providers.digest.context import MECHANISM, PACKAGE
 from securestream_providers.digest.describe import describe
+from securestream_providers.digest.nonces import check_lifetime
 from securestream_providers.digest.server import LIFETIME, DigestServer
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ _UNNAMED: Final = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Digest:
     """Digest: HTTP's of RFC 7616 through `http_client` and `http_server`; as a package, SASL's where it is named.
 
@@ -60,24 +63,46 @@ class Digest:
         sasl: the mechanism DIGEST-MD5, with its options, for `initiate` and `accept`; no other mechanism.
 
     Raises:
-        UsageError: `sasl` is another mechanism.
+        UsageError: a value cannot be one, or `sasl` is another mechanism.
     """
 
-    algorithms: Sequence[Algorithm] | None = None
-    qops: Sequence[Qop] = (Qop.AUTH,)
-    userhash: bool | None = None
-    lifetime: timedelta = LIFETIME
-    key: Secret[bytes] | None = field(default=None, repr=False)
-    server_proof: ServerProof = "required"
-    served: Sequence[str] = ()
-    sasl: SecurityPackage | None = None
+    algorithms: Sequence[Algorithm] | None
+    qops: Sequence[Qop]
+    userhash: bool | None
+    lifetime: timedelta
+    key: Secret[bytes] | None = field(repr=False)
+    server_proof: ServerProof
+    served: Sequence[str]
+    sasl: SecurityPackage | None
 
-    def __post_init__(self) -> None:
-        if self.sasl is not None and self.sasl.info.name != MECHANISM:
-            raise UsageError(
-                f"Digest carries the SASL mechanism {MECHANISM} and no other: {self.sasl.info.name} belongs into a "
-                "protocol's own profile (securestream.sasl)"
-            )
+    def __init__(
+        self,
+        algorithms: Sequence[Algorithm] | None = None,
+        qops: Sequence[Qop] = (Qop.AUTH,),
+        userhash: bool | None = None,
+        lifetime: timedelta = LIFETIME,
+        key: bytes | Secret[bytes] | None = None,
+        server_proof: ServerProof = "required",
+        served: Sequence[str] = (),
+        sasl: SecurityPackage | None = None,
+    ) -> None:
+        secret = None if key is None else hidden(key)
+        del key  # an error raised here shows the locals of this frame to crash reporters
+        check_secret("key", secret, bytes)
+        check_lifetime(lifetime)
+        check_choice("server_proof", server_proof, get_args(ServerProof))
+        check_sequence("served", served, '["HTTP/www.example.com"]')
+        if sasl is not None:
+            _check_mechanism(sasl)
+        known = None if algorithms is None else members("algorithms", algorithms, Algorithm)
+        object.__setattr__(self, "algorithms", known)
+        object.__setattr__(self, "qops", members("qops", qops, Qop))
+        object.__setattr__(self, "userhash", userhash)
+        object.__setattr__(self, "lifetime", lifetime)
+        object.__setattr__(self, "key", secret)
+        object.__setattr__(self, "server_proof", server_proof)
+        object.__setattr__(self, "served", tuple(served))
+        object.__setattr__(self, "sasl", sasl)
 
     @property
     def warning(self) -> str | None:
@@ -168,3 +193,12 @@ class Digest:
         from securestream_providers.digest.inspect import inspect  # only who looks at tokens needs it
 
         return inspect(token, inspection)
+
+
+def _check_mechanism(sasl: SecurityPackage) -> None:
+    check_package(sasl, "Digest(sasl=...)", "sasl=DigestMd5(...)")
+    if sasl.info.name != MECHANISM:
+        raise UsageError(
+            f"Digest carries the SASL mechanism {MECHANISM} and no other: {sasl.info.name} belongs into a protocol's "
+            "own profile (securestream.sasl)"
+        )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from securestream.arguments import check_sequence, members
 from securestream.credentials import Accounts, Credential, Password, find_form
 from securestream.errors import UsageError
 from securestream.options import Options, Role
@@ -75,12 +76,14 @@ class DigestMd5:
     subsequent: Subsequent | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.realms, str) or isinstance(self.services, str):
-            raise UsageError("realms and services are sequences of names")
+        check_sequence("realms", self.realms, '["EXAMPLE.COM"]')
+        check_sequence("services", self.services, '["ldap/dc1.example.com"]')
+        ciphers = members("ciphers", self.ciphers, Cipher)
         for realm in self.realms:
             checked_realm(realm)
         check_buffer(self.max_buffer)
-        if not self.ciphers:
+        object.__setattr__(self, "ciphers", ciphers)
+        if not ciphers:
             raise UsageError("DIGEST-MD5 needs at least one cipher; Options.protection tells whether one is used")
         check_authzid(self.authzid)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from securestream.arguments import check_secret, check_sequence, hidden, members
 from securestream.credentials import Credential
 from securestream.errors import BadBindings, ErrorKind, InvalidToken, QualityNotMet, Replay, TargetUnknown, UsageError
 from securestream.http.fields import Authorization
@@ -70,22 +71,27 @@ class DigestServer:
         qops: Sequence[Qop] = (Qop.AUTH,),
         userhash: bool = False,
         lifetime: timedelta = LIFETIME,
-        key: Secret[bytes] | None = None,
+        key: bytes | Secret[bytes] | None = None,
         domain: Sequence[str] = (),
         served: Sequence[str] = (),
     ) -> None:
-        if not algorithms or not qops:
-            raise UsageError("a Digest server offers at least one algorithm and one qop")
+        secret = None if key is None else hidden(key)
+        del key  # an error raised here shows the locals of this frame to crash reporters
+        check_secret("key", secret, bytes)
         self._credential = credential
         self._realm = checked_realm(realm)
-        self._algorithms = tuple(algorithms)
-        self._qops = tuple(qops)
+        self._algorithms = members("algorithms", algorithms, Algorithm)
+        self._qops = members("qops", qops, Qop)
+        if not self._algorithms or not self._qops:
+            raise UsageError("a Digest server offers at least one algorithm and one qop")
+        check_sequence("domain", domain, '["/private/"]')
+        check_sequence("served", served, '["HTTP/www.example.com"]')
         self._userhash = userhash
         check_lifetime(lifetime)
         self._lifetime = lifetime
         self._domain = " ".join(domain)
         self._served = tuple(served)
-        self._key = NonceKey(key)
+        self._key = NonceKey(secret)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._realm!r} {'/'.join(algorithm.token for algorithm in self._algorithms)}>"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, Literal, cast
 
+from securestream.arguments import check_choice, check_kind, check_sequence
 from securestream.credentials import Credential, Keytab, find_form
 from securestream.errors import UsageError
 from securestream.options import ContextFlags, Options
@@ -29,6 +30,10 @@ _PRIVATE: Final = frozenset(("krbtgt", "kadmin"))
 """First components of principals whose keys open tickets that are never for an application (SECURITY 15)."""
 
 _NAMES_KEPT: Final = 256
+_READ_CONFIG: Final = (
+    "name the file in KRB5_CONFIG instead, or read it by "
+    "securestream_providers.kerberos.storage.configuration.load_configuration([path])"
+)
 
 GSS_FLAGS: Final = (
     (ContextFlags.MUTUAL, GssFlag.MUTUAL),
@@ -67,6 +72,13 @@ class Policy:
         if unknown := weak - WEAK.keys():
             raise UsageError(f"weak takes some of {', '.join(WEAK)}, not {', '.join(sorted(unknown))}")
         object.__setattr__(self, "weak", weak)
+        check_choice("pac", self.pac, ("checked", "required"))
+        check_choice("checksum", self.checksum, ("required", "optional"))
+        check_choice("delegation", self.delegation, ("trusted", "always"))
+        check_choice("armor_policy", self.armor_policy, ("required", "offered"))
+        check_sequence("served", self.served, '["HTTP/www.example.com"]')
+        if self.config is not None:
+            check_kind("config", self.config, Krb5Config, _READ_CONFIG)
         if self.kdc is not None and self.realm is None:
             raise UsageError("kdc= says where the KDCs of a realm are: give realm=, too")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
+from securestream.arguments import check_choice, check_sequence
 from securestream.errors import Unsupported, UsageError
 from securestream.options import ContextFlags, ImpersonationLevel, Options, Protection, Role
 from securestream.provider import TargetName
@@ -119,6 +120,12 @@ class Policy:
     def __post_init__(self) -> None:
         if self.level not in range(6):
             raise UsageError(f"the level is LmCompatibilityLevel, 0 to 5, not {self.level}")
+        check_choice("mic", self.mic, ("required", "optional"))
+        check_choice("spn", self.spn, ("off", "checked", "required"))
+        check_choice("key_exchange", self.key_exchange, get_args(Demand))
+        check_choice("extended_security", self.extended_security, get_args(Demand))
+        check_sequence("served", self.served, '["HTTP/www.example.com"]')
+        check_sequence("key_bits", self.key_bits, "[128]")
         if not self.key_bits or not set(self.key_bits) <= set(KEY_BITS):
             raise UsageError("key_bits takes some of 128, 56 and 40")
         if self.spn == "required" and not self.served:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
+from securestream.arguments import check_choice, check_sequence
 from securestream.credentials import Certificate, Credential, Credentials, find_form
 from securestream.errors import CertificateRejected, ErrorKind, NoCredentials, TargetUnknown, UsageError
 from securestream.options import Options, Role
@@ -130,6 +131,12 @@ class Schannel:
         resumption: bool | None = None,
         key_log: Path | str | None = None,
     ) -> None:
+        check_sequence("crls", crls, '["revoked.pem"]')
+        check_sequence("identities", identities, '["upn", "dns"]')
+        check_sequence("upn_issuers", upn_issuers, '["authority.pem"]')
+        check_sequence("alpn", alpn, '["h2"]')
+        for form in identities:
+            check_choice("a form in identities", form, get_args(Form))
         self._settings = TlsSettings(
             trust=trust,
             verify=verify,
