@@ -28,7 +28,7 @@ from securestream.negotiation import Negotiation
 from securestream.options import ImpersonationLevel, Options, Protection, Role
 from securestream.principal import Principal
 from securestream.provider import Buffer, Capability, SecurityContext, SecurityPackage, TargetName
-from securestream.registry import DEFAULT_PACKAGE, Registry
+from securestream.registry import DEFAULT_PACKAGE, package_of
 
 READ_SIZE = 65536
 HANDSHAKE_TIMEOUT = 30.0
@@ -337,7 +337,7 @@ class _Handshaking:
         timeout: float | None,
     ) -> None:
         self._socket = sock
-        self._package = Registry.installed()[package] if isinstance(package, str) else package
+        self._package = package_of(package)
         self._options = options if options.source else replace(options, source=_source_of(sock))
         self._framing = _default_framing(self._package, self._options) if framing is None else framing
         self._deadline = None if timeout is None else time.monotonic() + timeout

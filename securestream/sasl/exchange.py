@@ -31,6 +31,7 @@ from securestream.machine import HandshakeMachine, State, Step
 from securestream.options import Options, Role
 from securestream.provider import Established, TargetName
 from securestream.redaction import Redacted
+from securestream.registry import check_package
 from securestream.sasl.mechanism import SaslLayer, SaslMechanism
 
 
@@ -55,6 +56,7 @@ class _End:
         target: TargetName | None,
         admit: Admit | None,
     ) -> None:
+        check_package(mechanism, type(self).__name__, 'find_mechanism("GSSAPI") or Gssapi(Kerberos())')
         handshake = handshake_of(mechanism, role, credential, target, options)
         self._mechanism = mechanism
         self._machine = HandshakeMachine(handshake, options.limits)

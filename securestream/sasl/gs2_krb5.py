@@ -66,7 +66,7 @@ class Gs2Krb5:
     authorize: Authorize = own_identity
 
     def __post_init__(self) -> None:
-        check_kerberos(NAME, self.package)
+        check_kerberos(NAME, self.package, "Gs2Krb5")
         check_authzid(self.authzid)
 
     @property

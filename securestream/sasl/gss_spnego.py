@@ -21,6 +21,7 @@ from securestream.provider import (
     TargetName,
     Unusable,
 )
+from securestream.registry import check_package
 from securestream.sasl.gss_layer import GssLayer, context_of, fitting
 from securestream.sasl.gssapi import check_buffer
 from securestream.sasl.mechanism import MAX_BUFFER, mechanism_info
@@ -55,6 +56,7 @@ class GssSpnego:
 
     def __post_init__(self) -> None:
         check_buffer(self.max_buffer)
+        check_package(self.package, NAME, "GssSpnego(Negotiate())")
         if SPNEGO not in self.package.info.oids:
             raise UsageError(f"{NAME} carries Negotiate: put {self.package.info.name} into it")
 

@@ -25,6 +25,7 @@ from securestream.provider import (
     TargetName,
     Unusable,
 )
+from securestream.registry import check_package
 from securestream.sasl.gss_layer import GssLayer, context_of, fitting
 from securestream.sasl.mechanism import (
     DEFAULT_BUFFER,
@@ -75,7 +76,7 @@ class Gssapi:
     max_buffer: int = DEFAULT_BUFFER
 
     def __post_init__(self) -> None:
-        check_kerberos(NAME, self.package)
+        check_kerberos(NAME, self.package, "Gssapi")
         check_buffer(self.max_buffer)
         check_authzid(self.authzid)
 
@@ -124,12 +125,13 @@ class Gssapi:
         return _accept(self, credential, options)
 
 
-def check_kerberos(mechanism: str, package: SecurityPackage) -> None:
+def check_kerberos(mechanism: str, package: SecurityPackage, taker: str) -> None:
     """Refuse another package than Kerberos, which these mechanisms are tied to (RFC 4752 3, RFC 5801 3.4).
 
     Raises:
-        UsageError: it is another one.
+        UsageError: it is another one, or no package.
     """
+    check_package(package, mechanism, f"{taker}(Kerberos())")
     if KERBEROS not in package.info.oids:
         raise UsageError(f"{mechanism} is Kerberos: {package.info.name} goes into GSS-SPNEGO or a mechanism of its own")
 

@@ -28,7 +28,7 @@ from securestream.framing.base import Framing
 from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
 from securestream.provider import Capability, SecurityPackage, TargetName
 from securestream.redaction import Redacted
-from securestream.registry import Registry
+from securestream.registry import package_of
 from securestream.streams._sealed import SealedStream, send_farewell
 from securestream.streams.attributes import SecurityAttribute, attribute_of
 from securestream.streams.transport import TcpStream
@@ -129,7 +129,7 @@ def make_settings(
     )
     if not credentials:
         raise UsageError("an empty sequence of credentials: give one, or None for the package's default")
-    used = Registry.installed()[package] if isinstance(package, str) else package
+    used = package_of(package)
     check_levels(used.info, chosen)
     return Settings(
         package=used,

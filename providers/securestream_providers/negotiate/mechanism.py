@@ -12,6 +12,7 @@ from securestream.errors import UsageError
 from securestream.extensions import Negotiating
 from securestream.negotiation import Consideration, Verdict
 from securestream.provider import Capability, SecurityPackage
+from securestream.registry import check_package
 from securestream_providers.negotiate.messages import KERBEROS, NEGOEX, NTLM, SPNEGO, canonical
 from securestream_providers.negotiate.negoex.package import Negoex
 
@@ -82,10 +83,11 @@ def mechanisms_of(packages: tuple[SecurityPackage, ...]) -> tuple[Mechanism, ...
     Raises:
         UsageError: a package cannot be negotiated, or two answer to one OID.
     """
+    for package in packages:
+        _check(package)
     extended = tuple(package for package in packages if package.info.negoex_scheme is not None)
     found: list[Mechanism] = []
     for package in packages:
-        _check(package)
         if package.info.negoex_scheme is None:
             found.append(_mechanism(package))
         elif package is extended[0]:
@@ -104,6 +106,7 @@ def _mechanism(package: SecurityPackage) -> Mechanism:
 
 
 def _check(package: SecurityPackage) -> None:
+    check_package(package, "Negotiate", "Negotiate(Kerberos(), Ntlm())")
     info = package.info
     if isinstance(package, Negotiating) or SPNEGO in info.oids:
         raise UsageError(f"{info.name} negotiates itself: a negotiation in a negotiation is refused")
