@@ -21,6 +21,8 @@ Random: TypeAlias = Callable[[int], bytes]
 class Role(Enum):
     """Which end of a handshake."""
 
+    __hash__ = object.__hash__  # a member is equal to itself alone; that of Enum is a call of Python
+
     INITIATOR = "initiator"
     ACCEPTOR = "acceptor"
 
@@ -51,6 +53,8 @@ class ImpersonationLevel(IntEnum):
 
 class ContextFlags(Flag):
     """What a security context does or proves (RFC 2743 1.2; the ISC_REQ / ASC_REQ flags of SSPI)."""
+
+    __hash__ = object.__hash__  # as of Role; flags in combination are members, too, each there once
 
     NONE = 0
     DELEGATE = auto()
