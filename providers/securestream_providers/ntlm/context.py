@@ -356,16 +356,17 @@ def _halves(role: Role, flags: int, session_key: bytes, state: ExportedSession |
         shared = Keystream(sealing_key(flags, session_key, role), used[0])
         out = Half(shared, sequence=numbers[0], datagram=datagram)
         return out, Half(shared, sequence=numbers[1], datagram=datagram)
-    halves: list[Half] = []
-    for sender, number, octets in zip((role, role.other), numbers, used, strict=True):
-        stream = Keystream(sealing_key(flags, session_key, sender), octets)
-        key = signing_key(session_key, sender)
-        if flags & Flag.KEY_EXCH and not datagram:
-            halves.append(ExchangedHalf(stream, key, sequence=number))
-        else:
-            exchanged = bool(flags & Flag.KEY_EXCH)
-            halves.append(ExtendedHalf(stream, key, exchanged=exchanged, sequence=number, datagram=datagram))
-    return halves[0], halves[1]
+    out = _extended(flags, session_key, role, numbers[0], used[0])
+    return out, _extended(flags, session_key, role.other, numbers[1], used[1])
+
+
+def _extended(flags: int, session_key: bytes, sender: Role, number: int, used: int) -> Half:
+    """What `sender` sends, with extended session security."""
+    stream, key = Keystream(sealing_key(flags, session_key, sender), used), signing_key(session_key, sender)
+    datagram, exchanged = bool(flags & Flag.DATAGRAM), bool(flags & Flag.KEY_EXCH)
+    if exchanged and not datagram:
+        return ExchangedHalf(stream, key, sequence=number)
+    return ExtendedHalf(stream, key, exchanged=exchanged, sequence=number, datagram=datagram)
 
 
 def import_session(exported: bytes) -> NtlmContext:
