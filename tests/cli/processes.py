@@ -15,7 +15,7 @@ from typing import IO, Any, Self
 
 from securestream.cli.passwords import VARIABLE
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 PASSWORD = "correct horse battery staple"
 
 
