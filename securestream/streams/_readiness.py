@@ -31,8 +31,12 @@ class Readiness(Protocol):
         """Begin a send: raise a pending cancellation, without giving way to other tasks."""
         ...
 
-    async def leave(self) -> None:
-        """End an operation that did not wait: give way to other tasks, shielded from cancellation."""
+    def may_go_on(self) -> bool:
+        """Count an operation that did not wait: whether it may end without `give_way`."""
+        ...
+
+    def give_way(self) -> Awaitable[None]:
+        """Give way to other tasks, shielded from cancellation."""
         ...
 
     async def pause(self) -> None:
@@ -55,15 +59,18 @@ class Readiness(Protocol):
 class _Portable:
     """By `anyio.wait_readable`: trio, and event loops of asyncio that watch no sockets (Windows' Proactor)."""
 
-    __slots__ = ("_socket", "_wait_readable", "_wait_writable", "enter", "leave", "pause")
+    __slots__ = ("_socket", "_wait_readable", "_wait_writable", "enter", "give_way", "pause")
 
     def __init__(self, backend: type[AsyncBackend], raw: socket.socket) -> None:
         self._socket = raw
         self.enter = backend.checkpoint_if_cancelled
-        self.leave = backend.cancel_shielded_checkpoint
+        self.give_way = backend.cancel_shielded_checkpoint
         self.pause = backend.checkpoint
         self._wait_readable = backend.wait_readable
         self._wait_writable = backend.wait_writable
+
+    def may_go_on(self) -> bool:
+        return False
 
     async def until_readable(self, attempt: Callable[[], T | None], keep: Callable[[T], None]) -> T:
         while True:
@@ -92,12 +99,12 @@ class _Asyncio:
 
     __slots__ = (
         *("_attempt_read", "_attempt_write", "_fd", "_idle", "_loop", "_reader", "_registered", "_since", "_writer"),
-        *("_give_way", "enter"),
+        *("enter", "give_way"),
     )
 
     def __init__(self, backend: type[AsyncBackend], loop: asyncio.AbstractEventLoop, fd: int) -> None:
         self.enter = backend.checkpoint_if_cancelled
-        self._give_way = backend.cancel_shielded_checkpoint
+        self.give_way = backend.cancel_shielded_checkpoint
         self._since = 0
         self._loop = loop
         self._fd = fd
@@ -108,11 +115,12 @@ class _Asyncio:
         self._attempt_read: Callable[[], Any] | None = None
         self._attempt_write: Callable[[], Any] | None = None
 
-    async def leave(self) -> None:
+    def may_go_on(self) -> bool:
         self._since += 1
-        if self._since >= _OPERATIONS:
-            self._since = 0
-            await self._give_way()
+        if self._since < _OPERATIONS:
+            return True
+        self._since = 0
+        return False
 
     async def pause(self) -> None:
         self._since = 0

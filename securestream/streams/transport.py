@@ -65,6 +65,7 @@ class TcpStream(ByteStream):
         self._ready = readiness_of(raw)
         self._buffer = loop_buffer()
         self._unread = b""
+        self._drained = False
         self._reading = False
         self._writing = False
         self._closed = False
@@ -128,8 +129,10 @@ class TcpStream(ByteStream):
         if self._reading:
             raise anyio.BusyResourceError("reading from")
         self._reading = True
-        try:  # cancelled before, this reads nonetheless, and keeps it: the checkpoint comes behind
-            result = attempt()
+        try:
+            if self._drained and not self._unread and not self._closed:
+                return await self._ready.until_readable(attempt, keep)
+            result = attempt()  # cancelled before, this reads nonetheless, and keeps it: the checkpoint comes behind
             if result is None:
                 return await self._ready.until_readable(attempt, keep)
             try:
@@ -139,10 +142,10 @@ class TcpStream(ByteStream):
                 raise
             return result
         except anyio.ClosedResourceError:
-            await self._ready.leave()
+            await self._leave()
             raise
         except OSError as error:
-            await self._ready.leave()
+            await self._leave()
             raise self._lost(error) from error
         finally:
             self._reading = False
@@ -157,10 +160,13 @@ class TcpStream(ByteStream):
     def _try_read(self, max_bytes: int) -> int | None:
         if self._closed:
             raise anyio.ClosedResourceError
+        size = min(max_bytes, READ_SIZE)
         try:
-            return self._socket.recv_into(self._buffer, min(max_bytes, READ_SIZE))
+            count = self._socket.recv_into(self._buffer, size)
         except (BlockingIOError, InterruptedError):
             return None
+        self._drained = count < size  # the next read waits at once: trying would most likely cost a call for nothing
+        return count
 
     def _keep(self, data: bytes) -> None:
         self._unread = data + self._unread
@@ -186,30 +192,52 @@ class TcpStream(ByteStream):
 
     async def send_entered(self, item: Buffer) -> None:
         """`send` for streams on top that have awaited `enter` in this turn, before they sealed."""
+        if (rest := self.send_now(item)) is not None:
+            await rest
+
+    def send_now(self, item: Buffer) -> Awaitable[None] | None:
+        """Begin `send_entered`.
+
+        Returns:
+            What is to be awaited for its end, or for its error; `None` if all was sent.
+
+        Raises:
+            anyio.BusyResourceError: another task is sending.
+        """
         if self._writing:
             raise anyio.BusyResourceError("writing to")
-        self._writing = True
         try:
             sent = self.try_send(item)
-            if sent == len(item):
-                await self._ready.leave()
-                return
-            rest = memoryview(item)[sent:]
+        except (OSError, anyio.ClosedResourceError) as error:
+            return self._fail(error)
+        if sent == len(item) and self._ready.may_go_on():
+            return None
+        return self._send_rest(memoryview(item)[sent:])
 
-            def attempt() -> bool | None:
-                nonlocal rest
-                rest = rest[self.try_send(rest) :]
-                return None if rest else True
+    async def _send_rest(self, rest: memoryview) -> None:
+        def attempt() -> bool | None:
+            nonlocal rest
+            rest = rest[self.try_send(rest) :]
+            return None if rest else True
 
-            await self._ready.until_writable(attempt)
-        except anyio.ClosedResourceError:
-            await self._ready.leave()
-            raise
-        except OSError as error:
-            await self._ready.leave()
-            raise self._lost(error) from error
+        self._writing = True
+        try:
+            await (self._ready.until_writable(attempt) if rest else self._ready.give_way())
+        except (OSError, anyio.ClosedResourceError) as error:
+            await self._fail(error)
         finally:
             self._writing = False
+
+    async def _fail(self, error: Exception) -> None:
+        await self._leave()
+        if isinstance(error, OSError):
+            raise self._lost(error) from error
+        raise error
+
+    async def _leave(self) -> None:
+        """End an operation that did not wait."""
+        if not self._ready.may_go_on():
+            await self._ready.give_way()
 
     def try_send(self, data: Buffer) -> int:
         """Give the system what it takes of `data` without waiting; returns how many octets it took.
