@@ -152,12 +152,14 @@ class EngineConnection(ABC):
         self._end_told = False
         self._authenticated_end = False
         self._early: deque[bytes] | None = None
+        self._at_rest = False
         self._sent = 0
         self.lock = RLock()
         discard_in_child(self)
 
     def discard(self) -> None:
         """End the connection in a forked child: two processes under one key would repeat its nonces."""
+        self._at_rest = False
         self._failure = ContextExpired("this TLS connection belongs to the process that forked: connect again")
 
     def __repr__(self) -> str:
@@ -219,6 +221,10 @@ class EngineConnection(ABC):
     def _after_data(self) -> None:
         """All that came was read: tickets may have come with it."""
 
+    def _all_read(self) -> bool:
+        """Whether the engine is known, after a read, to hold no record that it has not given."""
+        return False
+
     def _accepts(self, session: TlsSession) -> None:
         """A last judgement before the handshake counts as complete. Raises HandshakeError."""
         if self.role is Role.INITIATOR and self._alpn and session.alpn is None:
@@ -250,14 +256,18 @@ class EngineConnection(ABC):
         with self.lock:
             if self._eof:
                 raise UsageError("the transport has ended: it cannot give more octets")
+            self._at_rest = False
             self._feed(data)
 
     def receive_eof(self) -> None:
         """The transport ended."""
+        self._at_rest = False
         self._eof = True
 
     def next_event(self) -> RecordEvent | None:
         """The next event, or `None` when more octets are needed."""
+        if self._at_rest:
+            return None
         with self.lock:
             if self._state is _State.NEW:
                 self.start()
@@ -278,17 +288,21 @@ class EngineConnection(ABC):
         with self.lock:
             if self._eof:
                 raise UsageError("the transport has ended: it cannot give more octets")
-            view, scratch, parts, filled = memoryview(data), _scratch(), list[bytes](), 0
-            for offset in range(0, len(view), _FEED):
-                self._feed(view[offset : offset + _FEED])
+            size, scratch, parts, filled = len(data), _scratch(), list[bytes](), 0
+            self._at_rest = False
+            for offset in range(0, size, _FEED):
+                self._feed(data if size <= _FEED else memoryview(data)[offset : offset + _FEED])
                 while self._state is _State.OPEN and not self._early:
-                    filled += self._read_ready(scratch[filled:], pending=True)
+                    filled += self._read_ready(scratch[filled:] if filled else scratch, pending=True)
                     if filled <= _SCRATCH - RECORD:
                         break  # that was all there is
                     parts.append(bytes(scratch[:filled]))
                     filled = 0
             if filled:
                 parts.append(bytes(scratch[:filled]))
+                if self._state is _State.OPEN and self._all_read():
+                    self._caught_up()
+                    self._at_rest = self._failure is None and not self._early and not self._closed
             return parts
 
     def read_into(self, buffer: bytearray | memoryview) -> int:
@@ -339,6 +353,7 @@ class EngineConnection(ABC):
         """Put a close_notify out."""
         if self._closed:
             return
+        self._at_rest = False
         self._closed = True
         if self._failure is not None or self._session is None:
             return
@@ -402,10 +417,13 @@ class EngineConnection(ABC):
                 return 0
             raise error from failure
         if not count:
-            self._after_data()
-            if self._unsent() > self._sent + MAX_OWED:
-                self._fail(FramingError("the TLS peer asks for new keys or renegotiation again and again: closing"))
+            self._caught_up()
         return count
+
+    def _caught_up(self) -> None:
+        self._after_data()
+        if self._unsent() > self._sent + MAX_OWED:
+            self._fail(FramingError("the TLS peer asks for new keys or renegotiation again and again: closing"))
 
     def _end(self) -> PeerClosed | None:
         if self._failure is not None:
@@ -417,6 +435,7 @@ class EngineConnection(ABC):
         return PeerClosed(self._authenticated_end)
 
     def _fail(self, error: SecureStreamError) -> SecureStreamError:
+        self._at_rest = False
         self._failure = error
         self._state = _State.FAILED
         return error

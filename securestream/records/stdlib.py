@@ -98,6 +98,9 @@ class StdlibConnection(EngineConnection):
             raise self._behind
         return filled
 
+    def _all_read(self) -> bool:
+        return self._behind is None and not self._incoming.pending  # a record is read whole: OpenSSL keeps none of it
+
     def _write(self, data: Buffer) -> None:
         try:
             self._tls.write(data)

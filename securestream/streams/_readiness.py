@@ -152,7 +152,13 @@ class _Asyncio:
                 self._loop.remove_reader(self._fd)
                 self._registered = False
             return
-        _settle(future, attempt)
+        try:  # as _settle, which would be one call more for each message
+            result = attempt()
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            if result is not None:
+                future.set_result(result)
 
     async def until_writable(self, attempt: Callable[[], T | None]) -> T:
         if self._writer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypedDict
 
@@ -179,14 +180,17 @@ class TlsStream(SealedStream):
     # --- sealing ---
 
     def _seal(self, data: memoryview) -> bytes:
-        connection = self._connection
+        connection = self._live or self._connection
         connection.send(data)
         return connection.data_to_send()
 
     def _unseal(self, data: Buffer) -> None:
-        connection = self._connection
-        for part in connection.receive_plain(data):
-            self._deliver(part)
+        connection = self._live or self._connection
+        parts = connection.receive_plain(data)
+        if self._plain:
+            self._plain.extend(parts)
+        elif parts:
+            self._plain = deque(parts)
         self._take_events(connection)
 
     def _unseal_end(self) -> None:
