@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from securestream.errors import BadSignature
+from securestream_providers.krb5.crypto.simplified import CtsKeys
 from securestream_providers.krb5.keys import Key, make_key, random_key
 
 _ETYPES = (17, 18, 19, 20, 25, 26)
@@ -48,3 +49,29 @@ def test_threads_share_a_key() -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(both_ways, range(16)))
+
+
+def _alive(keys: CtsKeys) -> tuple[int, int]:
+    """Ciphers that encrypt, and that decrypt."""
+    encrypting, decrypting = keys._encrypting, keys._decrypting  # pyright: ignore[reportPrivateUsage]  no user sees it
+    return len(encrypting), len(decrypting)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # beside other tests' threads, of Python 3.12
+def test_a_forked_child_has_no_cipher_of_its_parent() -> None:
+    """SECURITY 5."""
+    keys = random_key(18, os.urandom).for_usage(_USAGE)
+    assert isinstance(keys, CtsKeys)
+    sealed = keys.encrypt(b"data", os.urandom)
+    assert keys.decrypt(sealed) == b"data"
+    assert _alive(keys) == (1, 1)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if _alive(keys) == (0, 0) and keys.decrypt(sealed) == b"data" else 1
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert _alive(keys) == (1, 1)

@@ -20,6 +20,7 @@ try:
 except ImportError:  # cryptography 46
     from cryptography.hazmat.primitives.ciphers.algorithms import Camellia
 
+from securestream.fork import discard_in_child
 from securestream.options import Random
 from securestream.wire.cursor import Buffer
 from securestream_providers.krb5.crypto.cts import BLOCK, ZERO_BLOCK, cts_decrypt, cts_encrypt_on
@@ -46,8 +47,8 @@ _Mode = TypeVar("_Mode", CBC, ECB)
 class CtsKeys(UsageKeys):
     """Keys of one usage of a CTS encryption type.
 
-    A cipher stays alive from one message to the next, since making one costs more than a short message. No message
-    hangs on those before it, nor repeats anything in a forked child: each has a fresh confounder, and a zero IV.
+    A cipher stays alive from one message to the next, since making one costs more than a short message; a forked child
+    makes its own. No message hangs on those before it: each has a fresh confounder, and a zero IV.
 
     Args:
         cipher: CBC under Ke with a zero IV.
@@ -67,12 +68,18 @@ class CtsKeys(UsageKeys):
         self._encrypting: list[tuple[Callable[[Buffer], bytes], bytes]] = []
         self._decrypting: list[Callable[[Buffer], bytes]] = []
 
+    def discard(self) -> None:
+        """Forget the ciphers that are alive; the next message makes another."""
+        self._encrypting.clear()
+        self._decrypting.clear()
+
     def encrypt(self, plaintext: Buffer, random: Random) -> bytes:
         """Encrypt and protect."""
         plain = random(BLOCK) + plaintext
         try:
             update, state = self._encrypting.pop()
         except IndexError:
+            discard_in_child(self)
             update, state = self.cipher.encryptor().update, ZERO_BLOCK
         sealed, state = cts_encrypt_on(update, state, plain)
         if not self._encrypting:
@@ -94,6 +101,7 @@ class CtsKeys(UsageKeys):
         try:
             update = self._decrypting.pop()
         except IndexError:
+            discard_in_child(self)
             update = self.cipher.decryptor().update
         plain = cts_decrypt(update, sealed)
         if not self._decrypting:
