@@ -41,12 +41,13 @@ R = TypeVar("R")
 class Effect(Redacted, Generic[R]):
     """A need of a running handshake. Whoever drives it performs the need and sends back an R.
 
-    `performer` names, as ``module:factory``, what performs the effect where the `Services` in use have nothing else.
-    The factory is called once per `Services` and returns a `securestream.drive.Performer`; as a name it keeps the I/O
-    of performers out of the protocol's imports.
+    `performer` names, as ``module:factory``, who performs the effect where the `Services` in use have nothing else: a
+    factory of a `securestream.drive.Performer`, called once per `Services`; as a name it keeps I/O out of imports.
+    `loads` says that it only reads how this end is set up, as a keytab: a listener performs it once when it begins.
     """
 
     performer: ClassVar[str | None] = None
+    loads: ClassVar[bool] = False
 
     def __iter__(self) -> Generator[Effect[Any], Any, R]:
         reply: R = yield self

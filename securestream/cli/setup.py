@@ -19,14 +19,13 @@ from securestream.credentials import (
     Keytab,
     Password,
 )
-from securestream.drive import respond_blocking
 from securestream.errors import UsageError
 from securestream.extensions import Composed, Discouraged, Negotiating
-from securestream.machine import HandshakeMachine
 from securestream.options import Protection, Role
 from securestream.provider import Capability, SecurityPackage, Unusable
 from securestream.redaction import Secret
 from securestream.registry import Registry
+from securestream.rehearsal import rehearse_blocking
 
 LEVEL_OF = {"none": Protection.NONE, "sign": Protection.SIGN, "encrypt": Protection.ENCRYPT_AND_SIGN}
 NAME_OF = {level: name for name, level in LEVEL_OF.items()}
@@ -324,9 +323,7 @@ def _check_one(asked: Namespace, *names: str, why: str) -> None:
 
 
 def check_acceptor(package: SecurityPackage, credential: Credential | None) -> None:
-    """Begin a handshake that nobody asked for, so that a store or a key that cannot be used is told of at the start.
-
-    What the handshake needs before the first token, such as the keys of a keytab, is got.
+    """Refuse a credential that the package cannot use, and rehearse a handshake: what is absent is told at the start.
 
     Raises:
         UsageError: the package cannot use the credential.
@@ -336,9 +333,7 @@ def check_acceptor(package: SecurityPackage, credential: Credential | None) -> N
         raise UsageError(
             f"{package.info.name} cannot serve so: {_complaint(package, unusable, Role.ACCEPTOR, credential)}"
         )
-    rehearsal = HandshakeMachine(package.accept(credential, system_options()))
-    respond_blocking(rehearsal)
-    rehearsal.close()
+    rehearse_blocking(package, credential, system_options())
 
 
 def check_initiator(package: SecurityPackage, credential: Credential | None) -> None:

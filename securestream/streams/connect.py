@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import anyio
 from anyio.abc import AnyByteStreamConnectable, ByteStream, ByteStreamConnectable
 
 from securestream.carrier import Admit
 from securestream.credentials import Credential
 from securestream.drive import Services
-from securestream.errors import NoCredentials, UsageError
+from securestream.errors import HandshakeTimeout, NoCredentials, UsageError
 from securestream.extensions import ListenerScoped
 from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
 from securestream.provider import SecurityPackage, TargetName
 from securestream.registry import DEFAULT_PACKAGE
+from securestream.rehearsal import rehearse
 from securestream.streams._dial import connect_tcp
-from securestream.streams._handshake import HANDSHAKE_TIMEOUT, CredentialArgument, make_settings
+from securestream.streams._handshake import HANDSHAKE_TIMEOUT, CredentialArgument, Settings, make_settings
 from securestream.streams._wrap import SecureStream, wrap
 from securestream.streams.listeners import MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE, SecureListener
 from securestream.streams.transport import listen_tcp
@@ -207,7 +209,8 @@ async def listen(
 
     Raises:
         OSError: the address cannot be bound.
-        UsageError: the arguments cannot work.
+        UsageError: the arguments cannot work, or a certificate cannot be read.
+        HandshakeError: what every client would have met: `NoCredentials`, where the keytab is not there.
     """
     settings = make_settings(
         package=package,
@@ -226,6 +229,7 @@ async def listen(
         raise UsageError(f"{settings.package.info.name} cannot listen so: {unusable.reason}")
     if isinstance(settings.package, ListenerScoped):
         settings = replace(settings, package=settings.package.for_listener())
+    await _rehearse(settings)
     listeners = await listen_tcp(host, port, backlog=backlog, reuse_port=reuse_port)
     try:
         return listener(
@@ -239,3 +243,15 @@ async def listen(
         for one in listeners:
             one.close()
         raise
+
+
+async def _rehearse(settings: Settings) -> None:
+    """Meet before listening what each client would have met.
+
+    Raises:
+        HandshakeTimeout: it took longer than a handshake may.
+    """
+    with anyio.move_on_after(settings.timeout):
+        await rehearse(settings.package, settings.credentials[0], settings.options, settings.services)
+        return
+    raise HandshakeTimeout(f"what this server needs could not be loaded within {settings.timeout:g} seconds")

@@ -22,6 +22,7 @@ EDGES = {
     "securestream/files.py": "writes and checks files with secrets",
     "securestream/fork.py": "registers with the operating system what dies in a forked child",
     "securestream/recording_file.py": "transcripts in files",
+    "securestream/rehearsal.py": "performs what an acceptor loads, once, before it listens",
     "securestream/services/*": "stores and caches",
     "securestream/streams/*": "sockets, locks, event loops",
     "securestream/http/asgi.py": "an adapter: a middleware of ASGI",

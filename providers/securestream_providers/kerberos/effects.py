@@ -25,6 +25,7 @@ class LoadConfiguration(Effect[Krb5Config]):
     """The system's configuration: krb5.conf, or what ``KRB5_CONFIG`` names."""
 
     performer = "securestream_providers.kerberos.performers:configuration_performer"
+    loads = True
 
 
 @made_quickly
@@ -41,6 +42,7 @@ class LoadKeytab(Effect[tuple[KeytabEntry, ...]]):
     """
 
     performer = "securestream_providers.kerberos.performers:keytab_performer"
+    loads = True
 
     credential: Credential | None
     config: Krb5Config
