@@ -16,10 +16,11 @@ except ImportError as error:
     raise ImportError("securestream.http.httpx_blocking needs httpx: pip install 'securestream[http]'") from error
 
 from securestream.http.httpx_transport import SecureTransport
+from securestream.http.httpx_values import BlockingOnly
 from securestream.http.schemes import ClientScheme
 
 
-class BlockingSecureTransport(httpx.BaseTransport):
+class BlockingSecureTransport(BlockingOnly, httpx.BaseTransport):
     """Connections of `httpx.Client` that authenticate to one origin, and to a proxy.
 
     The arguments are those of `SecureTransport`. The thread begins with the first request and ends with `close`, or

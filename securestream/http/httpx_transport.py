@@ -25,7 +25,7 @@ except ImportError as error:
 from securestream.drive import Services, respond
 from securestream.errors import InvalidToken, LimitExceeded, MalformedMessage, PeerGone, PeerRefused, UsageError
 from securestream.http.client import HttpClient
-from securestream.http.httpx_values import ESTABLISHED, PEER, certificate_of, origin_of, request_of
+from securestream.http.httpx_values import ESTABLISHED, PEER, AsyncOnly, certificate_of, origin_of, request_of
 from securestream.http.performing import bound, http_options
 from securestream.http.schemes import ClientScheme, HttpReply, HttpRequest, Origin, SendRequest
 from securestream.machine import HandshakeMachine
@@ -59,7 +59,7 @@ _ERRORS: Final = (
 )
 
 
-class SecureTransport(httpx.AsyncBaseTransport):
+class SecureTransport(AsyncOnly, httpx.AsyncBaseTransport):
     """Connections of `httpx.AsyncClient` that authenticate to one origin, and to a proxy.
 
     ``response.extensions["securestream.peer"]`` is the server's `Principal` where a handshake completed with that

@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 try:
     import httpx
 except ImportError as error:
     raise ImportError("authentication of httpx needs httpx: pip install 'securestream[http]'") from error
 
+from securestream.errors import UsageError
 from securestream.http.schemes import HttpReply, HttpRequest, Origin
 
 PEER: Final = "securestream.peer"
 """Where in ``response.extensions`` the server's `Principal` stands."""
 ESTABLISHED: Final = "securestream.established"
 """Where in ``response.extensions`` the outcome of the handshake stands."""
+
+
+class AsyncOnly:
+    """A transport that tells `httpx.Client` which one it needs."""
+
+    def handle_request(self, request: httpx.Request) -> NoReturn:
+        """Refuse to work without an event loop.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "SecureTransport is for httpx.AsyncClient: give httpx.Client a BlockingSecureTransport, which takes the "
+            "same arguments"
+        )
+
+    def __enter__(self) -> NoReturn:
+        self.handle_request(httpx.Request("GET", ""))
+
+    def close(self) -> None:
+        """Nothing is open; `httpx.Client` closes what it could not use, too."""
+
+
+class BlockingOnly:
+    """A transport that tells `httpx.AsyncClient` which one it needs."""
+
+    async def handle_async_request(self, request: httpx.Request) -> NoReturn:
+        """Refuse to block an event loop.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "BlockingSecureTransport is for httpx.Client: give httpx.AsyncClient a SecureTransport, which takes the "
+            "same arguments"
+        )
+
+    async def __aenter__(self) -> NoReturn:
+        await self.handle_async_request(httpx.Request("GET", ""))
+
+    async def aclose(self) -> None:
+        """Nothing is open; `httpx.AsyncClient` closes what it could not use, too."""
 
 
 class SentHeaders(httpx.Headers):
