@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from dataclasses import FrozenInstanceError, dataclass, field, replace
+import pickle
+from dataclasses import FrozenInstanceError, InitVar, dataclass, field, replace
 
 import pytest
 
@@ -49,6 +51,28 @@ def test_signature_stays() -> None:
     assert inspect.signature(_Quick) == inspect.signature(Same)
 
 
+def test_copies_and_pickles_are_equal() -> None:
+    made = _Quick(1, fourth=2)
+    for again in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert again == made
+        assert vars(again) == vars(made)
+
+
+def test_a_field_may_have_any_name() -> None:
+    """Also one that an initialiser would use itself."""
+
+    @made_quickly
+    @dataclass(frozen=True)
+    class Named:
+        self: int
+        values: int
+        make_cls: int
+        cls: list[int] = field(default_factory=list[int], init=False)
+
+    made = Named(1, 2, 3)
+    assert (made.self, made.values, made.make_cls, made.cls) == (1, 2, 3, [])
+
+
 def test_it_stays_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         _Quick(1).first = 2  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]  what must not work
@@ -74,6 +98,14 @@ def test_refuses_what_it_cannot_make() -> None:
     class Either:
         first: list[int] = field(default_factory=list[int])
 
-    for cls in (Slots, Mutable, Either):
+    @dataclass(frozen=True)
+    class OfSlots(Slots):
+        second: int = 0
+
+    @dataclass(frozen=True)
+    class Argument:
+        first: InitVar[int]
+
+    for cls in (Slots, Mutable, Either, OfSlots, Argument):
         with pytest.raises(TypeError):
             made_quickly(cls)
