@@ -41,4 +41,8 @@ async def main(url: str, name: str, user: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
+    if len(sys.argv) not in (3, 4) or sys.argv[2] not in ("negotiate", "ntlm", "digest"):
+        sys.exit(__doc__)
+    if len(sys.argv) == 4 and "SECURESTREAM_PASSWORD" not in os.environ:
+        sys.exit("set SECURESTREAM_PASSWORD to the user's password")
+    anyio.run(main, sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) == 4 else None)

@@ -53,4 +53,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3) or not sys.argv[1].isdecimal():
+        sys.exit(__doc__)
+    if "SECURESTREAM_PASSWORD" not in os.environ:
+        sys.exit("set SECURESTREAM_PASSWORD to alice's password")
     main()

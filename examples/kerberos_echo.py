@@ -47,4 +47,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] not in ([], ["asyncio"], ["trio"]):
+        sys.exit(__doc__)
     anyio.run(main, backend=sys.argv[1] if len(sys.argv) > 1 else "asyncio")

@@ -1,6 +1,7 @@
-"""An echo service that takes Kerberos and NTLM, and says which it was and why. ``python examples/negotiate_echo.py``.
+"""An echo service that takes Kerberos and NTLM, and says which it was and why.
 
-The KDC runs in the same program and knows alice; the store of accounts knows bob. ``asyncio`` or ``trio`` may be given.
+``python examples/negotiate_echo.py [asyncio|trio]``; the KDC runs in the same program and knows alice, the store of
+accounts knows bob.
 """
 
 from __future__ import annotations
@@ -69,4 +70,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] not in ([], ["asyncio"], ["trio"]):
+        sys.exit(__doc__)
     anyio.run(main, backend=sys.argv[1] if len(sys.argv) > 1 else "asyncio")

@@ -163,6 +163,39 @@ def test_http(no_realm: None, monkeypatch: pytest.MonkeyPatch) -> None:
             server.terminate()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "anonymous_provider.py --help",
+        "client_certificates.py",
+        "client_certificates.py /absent",
+        "echo.py curio",
+        "http_client.py http://localhost",
+        "http_client.py http://localhost basic alice",
+        "http_client.py http://localhost ntlm alice",
+        "http_server.py",
+        "http_server.py http",
+        "http_server.py 0",
+        "kerberos_echo.py asyncio trio",
+        "ldap_whoami.py alice",
+        "negotiate_echo.py --help",
+        "rdp_nla.py connect",
+        "sasl_echo.py --help",
+        "starttls.py",
+        "starttls.py --help",
+    ],
+)
+def test_wrong_arguments_are_answered_with_the_usage(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECURESTREAM_PASSWORD", raising=False)
+    name, *arguments = command.split()
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert f"python examples/{name} " in done.stderr or f"usage: {name}" in done.stderr or "set SECURE" in done.stderr
+
+
 def test_no_example_is_forgotten() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):
