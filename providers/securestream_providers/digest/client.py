@@ -30,6 +30,15 @@ from securestream_providers.digest.messages import SCHEME, DigestChallenge, Dige
 REMEMBERED: Final = 256
 """Origins whose last challenge a client remembers; beyond them the oldest is forgotten."""
 
+_NOT_ASKED: Final = (
+    "channel bindings are demanded, and the server does not ask for them: nothing would keep whoever stands in between "
+    "from passing the credentials on; use Negotiate, or another policy"
+)
+_NO_BINDINGS: Final = (
+    "channel bindings are demanded, and the server's certificate is not known here, or has no tls-server-end-point "
+    "(Ed25519): give them in the options, or another policy"
+)
+
 
 @dataclass(frozen=True, repr=False)
 class _Space(Redacted):
@@ -49,7 +58,8 @@ class DigestClient:
     """HTTP Digest as a client's scheme, with the password to answer with.
 
     Where a server asks for them (`bindings`), responses are bound to ``HTTP/<host of the origin>`` and to the channel
-    bindings of the options; with `BindingPolicy.ALWAYS` in these, and bindings, a server that does not ask gets none.
+    bindings of the options. With `BindingPolicy.ALWAYS` in these, no response leaves unbound but to ``http:``: a server
+    that does not ask gets none, nor one whose channel has no bindings here (a certificate with Ed25519).
 
     Args:
         credential: a `Password`; a domain goes before the name, ``DOMAIN\\user``.
@@ -102,7 +112,8 @@ class DigestClient:
 
         Raises:
             InvalidToken: no challenge can be answered, and one is malformed.
-            BadBindings: bindings are demanded, and no challenge that could be answered asks for them.
+            BadBindings: bindings are demanded, and no challenge that could be answered asks for them, or there are
+                none of this channel.
         """
         if not challenges:
             known = self._spaces.get((request.origin, request.proxy))
@@ -133,16 +144,13 @@ class DigestClient:
             if algorithm is None or algorithm not in self._algorithms or qop is None:
                 continue
             binding = _binding(parsed, request, options)
-            if binding is None and _demands_bindings(options):
+            if not _is_enough(binding, request, options):
                 unbound = True
                 continue
             if best is None or algorithm.strength > best.algorithm.strength:
                 best = _Space(parsed, algorithm, qop, _cnonce(binding, options), itertools.count(1), binding)
         if best is None and unbound:
-            raise BadBindings(
-                "channel bindings are demanded, and the server does not ask for them: nothing would keep whoever "
-                "stands in between from passing the credentials on; use Negotiate, or another policy"
-            )
+            raise BadBindings(_NO_BINDINGS if options.channel_bindings is None else _NOT_ASKED)
         if best is None and malformed is not None:
             raise InvalidToken(f"the server's Digest challenge is malformed: {malformed}") from malformed
         return best
@@ -300,15 +308,17 @@ def _binding(challenge: DigestChallenge, request: HttpRequest, options: Options)
     return DigestBinding.to(request.origin.host, options.channel_bindings)
 
 
-def _demands_bindings(options: Options) -> bool:
-    return options.binding_policy is BindingPolicy.ALWAYS and options.channel_bindings is not None
+def _is_enough(binding: DigestBinding | None, request: HttpRequest, options: Options) -> bool:
+    """Whether a response may be bound to that. Without TLS there is no channel that could be demanded."""
+    if binding is not None and not binding.is_unbound:
+        return True
+    has_channel = request.origin.is_secure or options.channel_bindings is not None
+    return options.binding_policy is not BindingPolicy.ALWAYS or not has_channel
 
 
 def _is_still_bound(space: _Space, request: HttpRequest, options: Options) -> bool:
     """Whether what is remembered would be bound to this request's service and channel, and as far as is demanded."""
-    if space.binding is None and _demands_bindings(options):
-        return False
-    return _binding(space.challenge, request, options) == space.binding
+    return _is_enough(space.binding, request, options) and _binding(space.challenge, request, options) == space.binding
 
 
 def _cnonce(binding: DigestBinding | None, options: Options) -> str:

@@ -408,9 +408,26 @@ def test_a_client_that_demands_bindings_answers_no_server_that_does_not_ask(worl
         make_client().initiate(unmarked, get(), demanding)
     both = [*unmarked, *web(world).challenge(get()).challenges]
     assert make_client().initiate(both, get(), demanding) is not None
-    without = replace(demanding, channel_bindings=None)
-    assert make_client().initiate(unmarked, get(), without) is not None, "there is nothing to bind to"
     assert make_client().initiate(unmarked, get(), options(world)) is not None
+
+
+def test_nor_one_whose_channel_has_no_bindings(world: World) -> None:
+    """Whoever stands in between chooses his certificate: one of Ed25519 has none, and would undo the demand."""
+    demanding, site = (
+        options(world, None, BindingPolicy.ALWAYS),
+        web(world, own=options(world, OURS, BindingPolicy.WHEN_SUPPORTED)),
+    )
+    unmarked = web(world, own=world.options).challenge(get()).challenges
+    marked = site.challenge(get()).challenges
+    client = make_client()
+    for challenges in (unmarked, marked, [*unmarked, *marked]):
+        with pytest.raises(BadBindings, match="Ed25519"):
+            client.initiate(challenges, get(), demanding)
+    site.fetch(client, get(), options(world, None))
+    assert client.initiate((), get(), options(world, None)) is not None
+    assert client.initiate((), get(), demanding) is None, "what is remembered is unbound, too"
+    plain = get(origin=Origin.parse("http://api.example.org"))
+    assert client.initiate(unmarked, plain, demanding) is not None, "there is no channel to bind to"
 
 
 def test_nor_when_the_challenge_comes_later(world: World) -> None:
