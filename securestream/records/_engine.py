@@ -221,8 +221,10 @@ class EngineConnection(ABC):
     def _after_data(self) -> None:
         """All that came was read: tickets may have come with it."""
 
-    def _all_read(self) -> bool:
-        """Whether the engine is known, after a read, to hold no record that it has not given."""
+    def _is_at_rest(self) -> bool:
+        """Whether the engine, after a read, holds no record that it has not given, owes nothing, and waits for no ticket:
+        another look would find nothing to do.
+        """
         return False
 
     def _accepts(self, session: TlsSession) -> None:
@@ -300,9 +302,8 @@ class EngineConnection(ABC):
                     filled = 0
             if filled:
                 parts.append(bytes(scratch[:filled]))
-                if self._state is _State.OPEN and self._all_read():
-                    self._caught_up()
-                    self._at_rest = self._failure is None and not self._early and not self._closed
+                if self._state is _State.OPEN and not self._early and not self._closed:
+                    self._at_rest = self._failure is None and self._is_at_rest()
             return parts
 
     def read_into(self, buffer: bytearray | memoryview) -> int:
@@ -417,13 +418,10 @@ class EngineConnection(ABC):
                 return 0
             raise error from failure
         if not count:
-            self._caught_up()
+            self._after_data()
+            if self._unsent() > self._sent + MAX_OWED:
+                self._fail(FramingError("the TLS peer asks for new keys or renegotiation again and again: closing"))
         return count
-
-    def _caught_up(self) -> None:
-        self._after_data()
-        if self._unsent() > self._sent + MAX_OWED:
-            self._fail(FramingError("the TLS peer asks for new keys or renegotiation again and again: closing"))
 
     def _end(self) -> PeerClosed | None:
         if self._failure is not None:

@@ -98,8 +98,8 @@ class StdlibConnection(EngineConnection):
             raise self._behind
         return filled
 
-    def _all_read(self) -> bool:
-        return self._behind is None and not self._incoming.pending  # a record is read whole: OpenSSL keeps none of it
+    def _is_at_rest(self) -> bool:  # records are read whole, so OpenSSL keeps none of one that was begun
+        return not (self._incoming.pending or self._outgoing.pending or self._keep or self._behind)
 
     def _write(self, data: Buffer) -> None:
         try:

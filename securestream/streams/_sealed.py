@@ -35,7 +35,8 @@ FAREWELL_SECONDS = 0.05
 _LARGE = 16384
 """A part of this size is worth a call of `receive` of its own."""
 
-_ENDS = (anyio.EndOfStream, anyio.BrokenResourceError, ContextError, FramingError, PeerRefused)
+ENDS = (anyio.EndOfStream, anyio.BrokenResourceError, ContextError, FramingError, PeerRefused)
+"""How a stream ends for whoever uses it; `SealedStream.has_raised` knows them."""
 
 
 class StreamState(Enum):
@@ -203,7 +204,7 @@ class SealedStream(ByteStream):
                 await self._fill()
                 self._check_open()
             return self._take(max_bytes)
-        except _ENDS as error:
+        except ENDS as error:
             self.remember(error)
             raise
         finally:
@@ -299,7 +300,7 @@ class SealedStream(ByteStream):
                 await self._send_all(memoryview(item))
             finally:
                 self._send_lock.release()
-        except _ENDS as error:
+        except ENDS as error:
             self.remember(error)
             raise
 

@@ -27,8 +27,9 @@ from securestream.streams._handshake import (
     perform_handshake,
     settings_of_connection,
 )
-from securestream.streams._sealed import SealedStream, StreamState
+from securestream.streams._sealed import ENDS, SealedStream, StreamState
 from securestream.streams.attributes import SecurityAttribute
+from securestream.streams.transport import TcpStream
 
 _FLAGS = (
     ContextFlags.CONFIDENTIALITY | ContextFlags.INTEGRITY | ContextFlags.REPLAY | ContextFlags.SEQUENCE
@@ -67,6 +68,7 @@ class TlsStream(SealedStream):
         self._target = settings.target
         self._standard_compatible = settings.standard_compatible
         self._closure: PeerClosed | None = None
+        self._tcp = transport if isinstance(transport, TcpStream) else None
         self._take_in(self._unseal, leftover)  # data may have come with the last flight
 
     @classmethod
@@ -221,6 +223,33 @@ class TlsStream(SealedStream):
         self._live = None  # OpenSSL keeps the keys for as long as the object lives
 
     # --- the stream ---
+
+    async def send(self, item: bytes) -> None:
+        """See `SealedStream.send`. What one system call takes goes the short way: the same steps with fewer calls."""
+        tcp, lock = self._tcp, self._send_lock
+        short = tcp is not None and self._state is StreamState.OPEN and 0 < len(item) <= self._flush_size
+        if tcp is None or not short or lock.held or self._eof_sent:
+            await super().send(item)
+            return
+        lock.held = True
+        try:
+            await tcp.enter()
+            self._check_open()
+            try:
+                connection = self._live or self._connection
+                connection.send(item)
+                if (rest := tcp.send_now(connection.data_to_send())) is not None:
+                    await rest
+            except BaseException:
+                self._cut_short = True
+                self._break()
+                self._check_closed()
+                raise
+        except ENDS as error:
+            self.remember(error)
+            raise
+        finally:
+            lock.release()
 
     def _own_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         own: dict[Any, Callable[[], Any]] = {

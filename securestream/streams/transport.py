@@ -117,9 +117,13 @@ class TcpStream(ByteStream):
                 data, self._unread = self._unread, b""
                 take(memoryview(data))
                 return True
-            count = self._try_read(READ_SIZE)
-            if count is None:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            try:
+                count = self._socket.recv_into(self._buffer)
+            except (BlockingIOError, InterruptedError):
                 return None
+            self._drained = count < READ_SIZE
             take(self._buffer[:count])
             return True
 
@@ -207,9 +211,11 @@ class TcpStream(ByteStream):
         if self._writing:
             raise anyio.BusyResourceError("writing to")
         try:
-            sent = self.try_send(item)
-        except (OSError, anyio.ClosedResourceError) as error:
-            return self._fail(error)
+            sent = self._socket.send(item)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            return self._fail(anyio.ClosedResourceError() if self._closed else error)
         if sent == len(item) and self._ready.may_go_on():
             return None
         return self._send_rest(memoryview(item)[sent:])
