@@ -21,6 +21,7 @@ from securestream.http.performing import authenticate, bound, http_options
 from securestream.http.schemes import HttpField, HttpRequest, Origin, ServerScheme
 from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
 from securestream.options import Options
+from securestream.readable import printable
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -165,7 +166,8 @@ class AuthenticationMiddleware:
             source: the client's address.
         """
         level = logging.WARNING if lies_at_this_end(error) else logging.INFO
-        _log.log(level, "authentication of %s failed (%s): %s", source or "a client", kind_of(error).sspi, error)
+        who, why = printable(source) or "a client", printable(str(error))  # both may hold what the client chose
+        _log.log(level, "authentication of %s failed (%s): %s", who, kind_of(error).sspi, why)
 
     def _known(self, scope: Scope) -> Admitted | None:
         connection = self._connection(scope)

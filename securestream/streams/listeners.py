@@ -12,6 +12,7 @@ from anyio.abc import Listener, SocketAttribute, TaskGroup
 
 from securestream.errors import LimitExceeded, SecureStreamError, UsageError, kind_of, lies_at_this_end
 from securestream.options import Role
+from securestream.readable import printable
 from securestream.services.failures import source_key
 from securestream.streams._handshake import Settings, close_forcefully, source_of
 from securestream.streams._sealed import SealedStream
@@ -167,7 +168,8 @@ class SecureListener(Listener[SecureStream]):
         """
         if isinstance(error, _EXPECTED):
             level = logging.WARNING if lies_at_this_end(error) else logging.INFO
-            _log.log(level, "handshake with %s failed (%s): %s", source or "a client", kind_of(error).sspi, error)
+            why = printable(str(error))  # it may hold names that the client chose
+            _log.log(level, "handshake with %s failed (%s): %s", source or "a client", kind_of(error).sspi, why)
         else:
             _log.error("handshake with %s failed by a bug", source or "a client", exc_info=error)
 
@@ -179,7 +181,7 @@ class SecureListener(Listener[SecureStream]):
             rest = without_own(error, stream)
             if rest is not None:
                 raise rest from None if rest is not error else error.__cause__
-            _log.info("connection of %s ended: %s", stream, _reason(error))
+            _log.info("connection of %s ended: %s", stream, printable(_reason(error)))
 
     async def aclose(self) -> None:
         """Stop listening; connections that were accepted go on."""
