@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from securestream.credentials import Credential, Password
-from securestream.errors import InvalidToken, TargetUnknown, Unsupported
+from securestream.errors import HandshakeError, InvalidToken, TargetUnknown, Unsupported
 from securestream.options import ContextFlags, ImpersonationLevel, Options, Protection, Role, wanted_flags
 from securestream.principal import Principal, unauthenticated
 from securestream.provider import Effect, Established, Exchange, Handshake, TargetName
@@ -110,7 +110,11 @@ def initiate(policy: Policy, credential: Credential | None, target: TargetName |
         second_ticket = _peer_ticket(reply, options.clock())
     else:
         name = policy.service_name(target, config)
-    obtained = yield from kdc_client.obtain(settings, credential, name, options, second_ticket=second_ticket)
+    try:
+        obtained = yield from kdc_client.obtain(settings, credential, name, options, second_ticket=second_ticket)
+    except HandshakeError as error:
+        kdc_client.tell_default_realm(error, credential, settings)
+        raise
     delegation = None
     if delegates:
         delegation = yield from _delegation(policy, settings, obtained, options)

@@ -30,6 +30,7 @@ _PRIVATE: Final = frozenset(("krbtgt", "kadmin"))
 """First components of principals whose keys open tickets that are never for an application (SECURITY 15)."""
 
 _NAMES_KEPT: Final = 256
+_GIVEN: Final = "realm= of the package"
 _READ_CONFIG: Final = (
     "name the file in KRB5_CONFIG instead, or read it by "
     "securestream_providers.kerberos.storage.configuration.load_configuration([path])"
@@ -99,10 +100,11 @@ class Policy:
     def _with_realm(self, config: Krb5Config, realm: str) -> Krb5Config:
         given = (self.kdc,) if isinstance(self.kdc, str) else self.kdc or ()
         if not given:
-            return replace(config, default_realm=realm)
+            return replace(config, default_realm=realm, default_realm_from=_GIVEN)
         known = config.realms.get(realm, RealmConfig())
         changed = replace(known, kdcs=tuple(_address(text) for text in given))
-        return replace(config, default_realm=realm, realms={**config.realms, realm: changed})
+        realms = {**config.realms, realm: changed}
+        return replace(config, default_realm=realm, default_realm_from=_GIVEN, realms=realms)
 
     def etypes(self, config: Krb5Config) -> tuple[int, ...]:
         """The encryption types that are allowed, the preferred first."""

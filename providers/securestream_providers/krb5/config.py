@@ -70,6 +70,7 @@ class Krb5Config:
         allow_weak_crypto: what the file says; it enables nothing by itself, since the package names weak types.
         allow_rc4: likewise.
         allow_des3: likewise.
+        default_realm_from: who said so, ``default_realm of /etc/krb5.conf, line 2``; empty where the program did.
     """
 
     default_realm: str = ""
@@ -96,6 +97,7 @@ class Krb5Config:
     allow_weak_crypto: bool = False
     allow_rc4: bool = False
     allow_des3: bool = False
+    default_realm_from: str = field(default="", compare=False)
 
     def configured_realm(self, realm: str) -> str:
         """The realm that somebody configured by default_realm, [realms], [domain_realm] or [capaths]; empty for none.

@@ -78,6 +78,8 @@ def parse_config(texts: str | Sequence[ConfigText], read: IncludeReader | None =
         value = defaults.first(name)
         if value is not None:
             made[attribute] = _converted(convert, name, value)
+            if name == "default_realm":
+                made["default_realm_from"] = f"{name} of {value.where}"
     return Krb5Config(**made)
 
 

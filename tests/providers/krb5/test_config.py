@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -52,6 +53,18 @@ def test_the_first_of_several_values_counts_and_the_first_file_of_several() -> N
     assert config.default_realm == "A"
     assert config.forwardable
     assert [kdc.host for kdc in config.realms["A"].kdcs] == ["a1", "a2"]
+
+
+def test_where_the_default_realm_stands_is_known() -> None:
+    """Errors tell it, where a user wrote no realm."""
+    text = ConfigText("/etc/krb5.conf", "[libdefaults]\n# Debian's\ndefault_realm = A\n")
+    found = parse_config([text])
+    assert found.default_realm_from == "default_realm of /etc/krb5.conf, line 3"
+    assert found == parse_config([ConfigText("elsewhere", text.text)])
+    included = [ConfigText("/etc/krb5.conf", "include /etc/realm\n")]
+    found = parse_config(included, lambda path, _: [replace(text, name=path)])
+    assert found.default_realm_from == "default_realm of /etc/realm, line 3"
+    assert not parse_config("").default_realm_from
 
 
 @pytest.mark.parametrize(

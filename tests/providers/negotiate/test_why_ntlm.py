@@ -364,6 +364,43 @@ def test_the_commands_say_it_too(provoked: Cause) -> None:
     assert [one["mechanism"] for one in considered] == ["Kerberos", "NTLM"]
 
 
+def default_realm_of(folder: Path) -> str:
+    """A configuration as Debian's krb5-config leaves it where nobody answered its question."""
+    path = folder / "krb5.conf"
+    path.write_text(f"[libdefaults]\n\tdefault_realm = {REALM}\n\tdns_lookup_kdc = false\n", encoding="utf-8")
+    return str(path)
+
+
+def test_a_default_realm_that_nobody_chose_is_told_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The user wrote no realm, so what names one is not to be found in the program."""
+    path = default_realm_of(tmp_path)
+    monkeypatch.setenv("KRB5_CONFIG", path)
+    told = f"no KDC of {REALM} is configured; name one in [realms] of krb5.conf, or by kdc= ({REALM} is the "
+    met = attempt(Negotiate(), ALICE)
+    assert isinstance(met.error, NoCommonMechanism)
+    assert f"{told}default_realm of {path}, line 2)" in str(met.error)
+    assert met.error.negotiation is not None
+    assert f"{told}default_realm of {path}, line 2)" in (met.error.negotiation.reason_against("Kerberos") or "")
+    assert "NTLM: it stands in for Kerberos only where no KDC is known" in str(met.error)
+    assert not met.sent
+    alone = attempt(Kerberos(), ALICE).error
+    assert str(alone) == f"{told}default_realm of {path}, line 2)"
+    given = attempt(Negotiate(Kerberos(realm=REALM), Ntlm()), ALICE)
+    assert f"{told}realm= of the package)" in str(given.error)
+    reported = attempt(Negotiate(ntlm="always"), ALICE)
+    assert reported.report.reason_against("Kerberos") == f"{told}default_realm of {path}, line 2)"
+
+
+@pytest.mark.parametrize("name", [f"alice@{REALM}", rf"{REALM}\alice", r"OFFICE\alice"])
+def test_a_realm_that_the_user_wrote_is_the_users(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KRB5_CONFIG", default_realm_of(tmp_path))
+    met = attempt(Negotiate(ntlm="never"), Password(name, PASSWORD))
+    assert "no KDC of " in str(met.error)
+    assert "default_realm" not in str(met.error)
+
+
 def test_every_cause_has_a_sentence_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with ExitStack() as stack:
         sentences = {name: provoke(stack, monkeypatch, tmp_path).sentence for name, provoke in CAUSES.items()}

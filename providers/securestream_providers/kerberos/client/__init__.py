@@ -19,6 +19,7 @@ from securestream_providers.kerberos.client.identity import (
     long_term,
     realm_of_host,
     service_name,
+    tell_default_realm,
 )
 from securestream_providers.kerberos.client.keys import KeytabKeys, LongTermKeys, PasswordKeys
 from securestream_providers.kerberos.client.obtain import obtain, own_tgt, remember
@@ -54,6 +55,7 @@ __all__ = [
     "service_name",
     "service_ticket",
     "set_password",
+    "tell_default_realm",
     "tgs_exchange",
     "user_to_user",
     "validate",

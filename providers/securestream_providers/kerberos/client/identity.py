@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any, Final
 
 from securestream.credentials import Credential, CredentialCache, Keytab, Password, find_form
-from securestream.errors import ErrorKind, NoAuthorityKnown, NoCredentials, TargetUnknown, UsageError
+from securestream.errors import ErrorKind, HandshakeError, NoAuthorityKnown, NoCredentials, TargetUnknown, UsageError
 from securestream.provider import Effect, TargetName
 from securestream_providers.kerberos.client.keys import KeytabKeys, LongTermKeys, PasswordKeys
 from securestream_providers.kerberos.client.settings import ClientSettings
@@ -49,6 +50,23 @@ def _in_a_realm(name: KerberosName) -> KerberosName:
     if not name.realm:
         raise NoAuthorityKnown(f"{name} has no realm: write {name}@REALM, or set default_realm in krb5.conf")
     return name
+
+
+def tell_default_realm(error: HandshakeError, credential: Credential | None, settings: ClientSettings) -> None:
+    """Have an error say whose word its realm is, where the user wrote none: perhaps nobody ever chose it.
+
+    Args:
+        error: what came of asking that realm's KDCs.
+        credential: the user's.
+        settings: how they were asked.
+    """
+    config, form = settings.config, client_form(credential)
+    if not isinstance(form, Password) or not config.default_realm_from:
+        return
+    try:
+        client_name(form, replace(settings, config=replace(config, default_realm="")))
+    except NoAuthorityKnown:
+        error.args = (f"{error} ({config.default_realm} is the {config.default_realm_from})",)
 
 
 def client_form(credential: Credential | None) -> Credential | None:
