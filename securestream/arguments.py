@@ -24,7 +24,7 @@ def check_kind(name: str, given: object, kind: type | tuple[type, ...], advice: 
     Raises:
         UsageError: it is none.
     """
-    right, found = isinstance(given, kind), kind_of(given)
+    right, found = isinstance(given, kind), what_is(given)
     del given  # an error raised here shows the locals of this frame to crash reporters
     if not right:
         raise UsageError(f"{name} cannot be {found}: {advice}")
@@ -54,7 +54,7 @@ def check_sequence(name: str, given: object, example: str) -> None:
         UsageError: it is one value.
     """
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise UsageError(f"{name} takes a sequence, not {kind_of(given)}: write {name}={example}")
+        raise UsageError(f"{name} takes a sequence, not {what_is(given)}: write {name}={example}")
 
 
 def members(name: str, given: object, kind: type[E]) -> tuple[E, ...]:
@@ -106,10 +106,10 @@ def _names(member: Enum, given: object) -> bool:
     return any(isinstance(one, str) and one.casefold() == text for one in known)
 
 
-def kind_of(given: object) -> str:
+def what_is(given: object) -> str:
     """What to call a value in a sentence, without showing it."""
     return "None" if given is None else f"a value of type {type(given).__name__}"
 
 
 def _shown(given: object) -> str:
-    return repr(given) if isinstance(given, str) else kind_of(given)
+    return repr(given) if isinstance(given, str) else what_is(given)

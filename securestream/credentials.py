@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from securestream.arguments import check_kind, check_secret, hidden, kind_of
+from securestream.arguments import check_kind, check_secret, hidden, what_is
 from securestream.errors import UsageError
 from securestream.redaction import Redacted, Secret
 
@@ -176,7 +176,7 @@ class Accounts(Credential):
     def __post_init__(self) -> None:
         if not hasattr(self.store, "succeeded"):
             raise UsageError(
-                f"Accounts takes a store, not {kind_of(self.store)}: write Accounts.sqlite(path), "
+                f"Accounts takes a store, not {what_is(self.store)}: write Accounts.sqlite(path), "
                 "Accounts.smbpasswd(path) or Accounts.memory(alice=password)"
             )
 

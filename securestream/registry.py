@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from securestream.arguments import kind_of
+from securestream.arguments import what_is
 from securestream.errors import UsageError
 from securestream.provider import PackageInfo, SecurityPackage
 
@@ -100,7 +100,7 @@ def check_package(given: object, taker: str, example: str) -> None:
             f"{taker} takes a package, and {given.__name__} is a class: give an instance, {given.__name__}()"
         )
     if not isinstance(getattr(given, "info", None), PackageInfo):
-        raise UsageError(f"{taker} takes a package, not {kind_of(given)}: give an instance, {example}")
+        raise UsageError(f"{taker} takes a package, not {what_is(given)}: give an instance, {example}")
 
 
 def package_of(given: str | SecurityPackage) -> SecurityPackage:
