@@ -120,6 +120,9 @@ class _State(Enum):
     FAILED = "failed"
 
 
+_OPEN = _State.OPEN  # before Python 3.12 a look at an enumeration costs as much as a call
+
+
 class EngineConnection(ABC):
     """A `RecordConnection`; see there for what each method means. One thread may send while another receives.
 
@@ -279,7 +282,7 @@ class EngineConnection(ABC):
                 return HandshakeCompleted() if self._advance() else None
             if self._early:
                 return PlainData(self._early.popleft())
-            if self._state is _State.OPEN:
+            if self._state is _OPEN:
                 buffer = _scratch()
                 if count := self._read_ready(buffer):
                     return PlainData(bytes(buffer[:count]))
@@ -290,11 +293,12 @@ class EngineConnection(ABC):
         with self.lock:
             if self._eof:
                 raise UsageError("the transport has ended: it cannot give more octets")
-            size, scratch, parts, filled = len(data), _scratch(), list[bytes](), 0
+            parts: list[bytes] = []
+            size, scratch, filled = len(data), _scratch(), 0
             self._at_rest = False
             for offset in range(0, size, _FEED):
                 self._feed(data if size <= _FEED else memoryview(data)[offset : offset + _FEED])
-                while self._state is _State.OPEN and not self._early:
+                while self._state is _OPEN and not self._early:
                     filled += self._read_ready(scratch[filled:] if filled else scratch, pending=True)
                     if filled <= _SCRATCH - RECORD:
                         break  # that was all there is
@@ -302,7 +306,7 @@ class EngineConnection(ABC):
                     filled = 0
             if filled:
                 parts.append(bytes(scratch[:filled]))
-                if self._state is _State.OPEN and not self._early and not self._closed:
+                if self._state is _OPEN and not self._early and not self._closed:
                     self._at_rest = self._failure is None and self._is_at_rest()
             return parts
 
@@ -313,7 +317,7 @@ class EngineConnection(ABC):
                 raise self._failure
             view = memoryview(buffer).cast("B")
             filled = self._read_early(view) if self._early else 0
-            while self._state is _State.OPEN and filled < len(view):
+            while self._state is _OPEN and filled < len(view):
                 count = self._read_ready(view[filled:] if filled else view, pending=filled > 0)
                 if not count:
                     break
@@ -358,7 +362,7 @@ class EngineConnection(ABC):
         self._closed = True
         if self._failure is not None or self._session is None:
             return
-        if self._state is _State.OPEN:  # OpenSSL looks for the peer's close_notify and must not find data before it
+        if self._state is _OPEN:  # OpenSSL looks for the peer's close_notify and must not find data before it
             buffer = _scratch()
             self._early = deque()
             while count := self._read_ready(buffer, pending=True):

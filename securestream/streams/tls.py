@@ -35,6 +35,8 @@ _FLAGS = (
     ContextFlags.CONFIDENTIALITY | ContextFlags.INTEGRITY | ContextFlags.REPLAY | ContextFlags.SEQUENCE
 )  # what every TLS record has (RFC 8446 5)
 
+_OPEN = StreamState.OPEN  # before Python 3.12 a look at an enumeration costs as much as a call
+
 
 class WrapArguments(TypedDict, total=False):
     """The arguments of `TlsStream.wrap_client` and `TlsStream.wrap_server`, which document them, that mean the same for
@@ -227,7 +229,7 @@ class TlsStream(SealedStream):
     async def send(self, item: bytes) -> None:
         """See `SealedStream.send`. What one system call takes goes the short way: the same steps with fewer calls."""
         tcp, lock = self._tcp, self._send_lock
-        short = tcp is not None and self._state is StreamState.OPEN and 0 < len(item) <= self._flush_size
+        short = tcp is not None and self._state is _OPEN and 0 < len(item) <= self._flush_size
         if tcp is None or not short or lock.held or self._eof_sent:
             await super().send(item)
             return
