@@ -10,17 +10,7 @@ BLOCK = 16
 ZERO_BLOCK = bytes(BLOCK)
 
 
-def cts_encrypt(update: Callable[[Buffer], bytes], plaintext: bytes) -> bytes:
-    """Encrypt at least one block.
-
-    Args:
-        update: CBC encryption whose chaining state is zero.
-        plaintext: 16 octets or more.
-    """
-    return cts_encrypt_on(update, ZERO_BLOCK, plaintext)[0]
-
-
-def cts_encrypt_on(update: Callable[[Buffer], bytes], state: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+def cts_encrypt(update: Callable[[Buffer], bytes], state: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
     """Encrypt at least one block with a cipher that goes on from an earlier message, as a fresh one would.
 
     Args:

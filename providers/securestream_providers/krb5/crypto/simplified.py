@@ -23,7 +23,7 @@ except ImportError:  # cryptography 46
 from securestream.fork import discard_in_child
 from securestream.options import Random
 from securestream.wire.cursor import Buffer
-from securestream_providers.krb5.crypto.cts import BLOCK, ZERO_BLOCK, cts_decrypt, cts_encrypt_on
+from securestream_providers.krb5.crypto.cts import BLOCK, ZERO_BLOCK, cts_decrypt, cts_encrypt
 from securestream_providers.krb5.crypto.nfold import folded, nfold
 from securestream_providers.krb5.crypto.profile import (
     CHECKSUM_KEY,
@@ -81,7 +81,7 @@ class CtsKeys(UsageKeys):
         except IndexError:
             discard_in_child(self)
             update, state = self.cipher.encryptor().update, ZERO_BLOCK
-        sealed, state = cts_encrypt_on(update, state, plain)
+        sealed, state = cts_encrypt(update, state, plain)
         if not self._encrypting:
             self._encrypting.append((update, state))
         return sealed + self._checksum(sealed if self.over_ciphertext else plain)
