@@ -154,7 +154,7 @@ class _Asyncio:
             return
         try:  # as _settle, which would be one call more for each message
             result = attempt()
-        except Exception as error:
+        except Exception as error:  # whatever the system call raised is the waiting task's
             future.set_exception(error)
         else:
             if result is not None:
