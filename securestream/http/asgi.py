@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Seque
 from dataclasses import replace
 from typing import Any, Final, TypeAlias, cast
 
+from securestream.arguments import check_sequence
 from securestream.carrier import Admit
 from securestream.channel_bindings import ChannelBindings
 from securestream.drive import Services
@@ -100,6 +101,7 @@ class AuthenticationMiddleware:
         body_limit: int = BODY_LIMIT,
         origin: str | None = None,
     ) -> None:
+        check_sequence("schemes", schemes, '[TokenScheme("Negotiate", Negotiate())]')
         self._app = app
         self._server = HttpServer(*schemes, admit=admit, proxy=proxy)
         self._options = http_options(options)

@@ -17,9 +17,9 @@ from typing import Final
 
 from securestream.errors import NoCredentials, Unsupported, UsageError
 from securestream.http.fields import Challenge
-from securestream.http.schemes import ClientScheme, HttpReply, HttpRequest, Origin
+from securestream.http.schemes import ClientScheme, HttpReply, HttpRequest, Origin, check_schemes
 from securestream.machine import HandshakeMachine
-from securestream.options import Options
+from securestream.options import Options, Role
 
 
 class HttpClient:
@@ -35,6 +35,7 @@ class HttpClient:
     def __init__(self, origin: Origin | str, *schemes: ClientScheme, proxy: bool = False) -> None:
         if not schemes:
             raise UsageError("name at least one scheme, TokenScheme('Negotiate', Negotiate()) for example")
+        check_schemes(schemes, Role.INITIATOR)
         self._origin = Origin.parse(origin) if isinstance(origin, str) else origin
         self._schemes = schemes
         self._proxy = proxy

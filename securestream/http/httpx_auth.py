@@ -63,12 +63,12 @@ class SecureAuth(httpx.Auth):
         services: Services | None = None,
         preemptive: bool = False,
     ) -> None:
+        self._client = HttpClient(origin, *schemes)
         for scheme in schemes:
             if scheme.needs_connection:
                 raise UsageError(
                     f"{scheme.name} belongs to one connection, which httpx.Auth has not: use SecureTransport"
                 )
-        self._client = HttpClient(origin, *schemes)
         self._options = http_options(options)
         self._services = services
         self._preemptive = preemptive

@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from securestream.errors import UsageError
 from securestream.http.fields import Authorization, Challenge, parse_authorization, parse_challenges
-from securestream.options import Options
+from securestream.options import Options, Role
 from securestream.provider import Effect, Established, Handshake
 from securestream.redaction import Redacted
 
@@ -272,3 +272,19 @@ class ServerScheme(Protocol):
             body: the response's content, where the scheme needs it and it is at hand.
         """
         ...
+
+
+def check_schemes(schemes: Sequence[object], role: Role) -> None:
+    """Refuse what is no scheme of this end: a package by itself, a class, a scheme of the other end.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    own, digest = ("initiate", "DigestClient") if role is Role.INITIATOR else ("challenges", "DigestServer")
+    for one in schemes:
+        if isinstance(one, type) or not (hasattr(one, own) and hasattr(one, "needs_connection")):
+            name = one.__name__ if isinstance(one, type) else type(one).__name__
+            raise UsageError(
+                f"{name} is no scheme that {'answers' if role is Role.INITIATOR else 'asks for'} credentials: give "
+                f'TokenScheme("Negotiate", Negotiate()), with the package inside, or {digest}(...)'
+            )

@@ -29,9 +29,9 @@ from securestream.errors import (
     Unsupported,
     UsageError,
 )
-from securestream.http.schemes import HttpField, HttpRequest, SendChallenge, ServerScheme
+from securestream.http.schemes import HttpField, HttpRequest, SendChallenge, ServerScheme, check_schemes
 from securestream.machine import HandshakeMachine, Step, told_to_peer
-from securestream.options import Options
+from securestream.options import Options, Role
 from securestream.principal import Principal
 from securestream.provider import Established, SecurityContext
 from securestream.redaction import Redacted
@@ -171,6 +171,7 @@ class HttpServer:
         proxy: bool = False,
         handshake_timeout: timedelta = HANDSHAKE_TIMEOUT,
     ) -> None:
+        check_schemes(schemes, Role.ACCEPTOR)
         names = [scheme.name.lower() for scheme in schemes]
         if not names or len(set(names)) < len(names):
             raise UsageError("name at least one scheme, and none twice")

@@ -12,7 +12,8 @@ import securestream
 from securestream.blocking import SecureSocket
 from securestream.credentials import Accounts, Password
 from securestream.errors import UsageError
-from securestream.http import TokenScheme
+from securestream.http import AuthenticationMiddleware, SecureAuth, SecureTransport, TokenScheme
+from securestream.http.client import HttpClient
 from securestream.options import Options
 from securestream.registry import Registry
 from securestream.sasl.exchange import SaslClient
@@ -21,7 +22,7 @@ from securestream.sasl.gss_spnego import GssSpnego
 from securestream.sasl.gssapi import Gssapi
 from securestream.streams.connect import listen
 from securestream_providers.credssp import CredSsp
-from securestream_providers.digest import Digest, DigestMd5
+from securestream_providers.digest import Digest, DigestClient, DigestMd5, DigestServer
 from securestream_providers.kerberos import Kerberos
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm
@@ -75,3 +76,34 @@ def test_where_connections_take_packages_names_work() -> None:
     assert TokenScheme("NTLM", "ntlm").name == "NTLM"
     with pytest.raises(UsageError, match="no package is called 'kerberoz'"):
         TokenScheme("Negotiate", "kerberoz")
+
+
+# --- schemes of HTTP, in which packages are
+
+
+async def _application(scope: Any, receive: Any, send: Any) -> None:
+    """Never called."""
+
+
+client: Any = DigestClient
+server: Any = DigestServer
+middleware: Any = AuthenticationMiddleware
+ORIGIN = "https://files.example.com"
+NO_SCHEMES: list[tuple[Callable[[], object], str]] = [
+    (lambda: HttpClient(ORIGIN, bare), r'Negotiate is no scheme that answers .* TokenScheme\("Negotiate", Negotiate'),
+    (lambda: SecureAuth(ORIGIN, bare), "Negotiate is no scheme that answers"),
+    (lambda: SecureTransport(ORIGIN, client), r"DigestClient is no scheme .* or DigestClient\(\.\.\.\)"),
+    (lambda: SecureTransport(ORIGIN, server(ACCOUNTS, "r")), "DigestServer is no scheme that answers"),
+    (lambda: middleware(_application, [bare]), "Negotiate is no scheme that asks for credentials"),
+    (lambda: middleware(_application, [client(ALICE)]), r"DigestClient is no scheme .* or DigestServer\(\.\.\.\)"),
+    (lambda: middleware(_application, ["negotiate"]), "str is no scheme"),
+    (lambda: middleware(_application, "negotiate"), "schemes takes a sequence"),
+    (lambda: middleware(_application, TokenScheme("NTLM", "ntlm", ACCOUNTS)), "schemes takes a sequence"),
+]
+bare: Any = Negotiate()
+
+
+@pytest.mark.parametrize(("make", "sentence"), NO_SCHEMES)
+def test_a_package_is_no_scheme(make: Callable[[], object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        make()
