@@ -20,6 +20,7 @@ from securestream_providers.kerberos.known_tickets import (
     MOST_KEPT,
     KnownTickets,
     OpenedTicket,
+    Place,
     place_of,
 )
 from securestream_providers.krb5.messages import EncTicketPart, Ticket
@@ -185,8 +186,8 @@ def one() -> OpenedTicket:
     return OpenedTicket(realm.part(), realm.key, key_of())
 
 
-def place(number: int) -> bytes:
-    return number.to_bytes(32, "big")
+def place(number: int) -> Place:
+    return "EXAMPLE.COM", 2, ("host", "files.example"), 18, 1, number.to_bytes(32, "big")
 
 
 def test_number_is_bounded_and_the_latest_stay() -> None:
