@@ -29,8 +29,10 @@ the machine is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from securestream.arguments import what_is
 from securestream.credentials import Credential
 from securestream.errors import (
     ErrorKind,
@@ -73,7 +75,7 @@ class Judge:
 
     def __init__(self, options: Options, admit: Admit | None) -> None:
         self._options = options
-        self._admit = admit
+        self._admit: Callable[[Established], object] | None = admit
         self._judged: Established | None = None
 
     def __call__(self, established: Established) -> None:
@@ -81,13 +83,19 @@ class Judge:
 
         Raises:
             HandshakeError: the outcome is refused.
+            UsageError: `admit` returned something, a coroutine or a truth value: taken as it is meant by its author, or
+                as nothing, it could let everybody in.
         """
         judged = self._judged
         if judged is not None and judged.result is established.result and judged.peer == established.peer:
             return
         check_quality(established, self._options)
-        if self._admit is not None:
-            self._admit(established)
+        verdict = None if self._admit is None else self._admit(established)
+        if verdict is not None:
+            raise UsageError(
+                f"admit refuses by raising NotAuthorized, and returns nothing; it returned {what_is(verdict)}. It is a "
+                "plain function, never an async one"
+            )
         self._judged = established
 
 

@@ -376,7 +376,8 @@ class Established(Redacted):
 Handshake: TypeAlias = Generator[Effect[Any], Any, Established]
 
 Admit: TypeAlias = Callable[[Established], None]
-"""Judges what is established before the peer can rely on it; raises a `HandshakeError` (`NotAuthorized`) to refuse."""
+"""Judges what is established before the peer can rely on it; raises a `HandshakeError` (`NotAuthorized`) to refuse, and
+returns nothing: a plain function, never an async one."""
 
 
 # --- packages --------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
-from securestream.carrier import Admit, check_quality, handshake_of
+from securestream.carrier import Admit, Judge, handshake_of
 from securestream.credentials import Credential
 from securestream.errors import InvalidToken, PeerRefused, UsageError
 from securestream.machine import HandshakeMachine, State, Step
@@ -59,9 +59,8 @@ class _End:
         check_package(mechanism, type(self).__name__, 'find_mechanism("GSSAPI") or Gssapi(Kerberos())')
         handshake = handshake_of(mechanism, role, credential, target, options)
         self._mechanism = mechanism
-        self._machine = HandshakeMachine(handshake, options.limits)
-        self._options = options
-        self._admit = admit
+        self._judge = Judge(options, admit)
+        self._machine = HandshakeMachine(handshake, options.limits, admit=self._judge)
         self._outcome: Established | None = None
         self._complete = False
 
@@ -101,7 +100,7 @@ class _End:
         if outcome is not None and isinstance(outcome.result, SaslLayer):
             outcome.result.discard()
 
-    def _judge(self, outcome: Established) -> None:
+    def _take(self, outcome: Established) -> None:
         """Take the outcome, before the last token leaves.
 
         Raises:
@@ -109,9 +108,7 @@ class _End:
         """
         self._outcome = outcome
         try:
-            check_quality(outcome, self._options)
-            if self._admit is not None:
-                self._admit(outcome)
+            self._judge(outcome)
         except BaseException:
             self.close()
             raise
@@ -160,7 +157,7 @@ class SaslClient(_End):
         """
         initial, self._began = not self._began, True
         if step.established is not None:
-            self._judge(step.established)
+            self._take(step.established)
             if not self._success_told:
                 return step.token or b""
         if self._success_told:
@@ -296,7 +293,7 @@ class SaslServer(_End):
         """
         if step.established is None:
             return Answer(step.token or b"", is_challenge=True)
-        self._judge(step.established)
+        self._take(step.established)
         if step.token is not None and not self._additional_data:
             return Answer(step.token, is_challenge=True)
         self._complete = True

@@ -21,8 +21,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Protocol, TypeAlias, runtime_checkable
+from typing import Final, Protocol, TypeAlias, cast, runtime_checkable
 
+from securestream.arguments import what_is
 from securestream.errors import InvalidToken, NotAuthorized, QualityNotMet, Unsupported, UsageError
 from securestream.options import ContextFlags, Options, Protection, Role
 from securestream.principal import NameType, Principal
@@ -93,8 +94,14 @@ def authorized(principal: Principal, authzid: str, authorize: Authorize) -> None
 
     Raises:
         NotAuthorized: he may not.
+        UsageError: `authorize` tells neither yes nor no; a coroutine would count as a yes.
     """
-    if authzid and not authorize(principal, authzid):
+    if not authzid:
+        return
+    verdict = cast("Callable[[Principal, str], object]", authorize)(principal, authzid)
+    if not isinstance(verdict, bool):
+        raise UsageError(f"authorize returns True or False, not {what_is(verdict)}; it is never an async function")
+    if not verdict:
         raise NotAuthorized(
             "the peer may not act as the authorisation identity that it asks for: allow it by the mechanism's "
             "`authorize`, or let the client ask for none"

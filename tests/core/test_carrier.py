@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -283,6 +284,23 @@ class TestVerdict:
         server.receive(bytes.fromhex("140100000133"))
         assert server.carrier.is_complete
         assert asked == ["bob None"]
+
+    @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+    def test_a_judge_that_does_not_raise_its_verdict_lets_nobody_in(self) -> None:
+        """An async function, and one that tells by a truth value: neither says anything by itself."""
+
+        async def later(outcome: Established) -> None:
+            raise NotAuthorized("never reached")
+
+        for package in (Scripted, Submitting):
+            judges: list[Callable[[Established], Any]] = [later, lambda outcome: False, lambda outcome: True]
+            for judge in judges:
+                server = End(Role.ACCEPTOR, package(), admit=judge)
+                exchange(End(Role.INITIATOR, Scripted()), server)
+                assert isinstance(server.error, UsageError)
+                assert str(server.error).startswith("admit refuses by raising NotAuthorized")
+                with pytest.raises(UsageError, match="not complete"):
+                    _ = server.carrier.established
 
     @pytest.mark.parametrize("change", ["peer", "result"])
     def test_what_was_not_submitted_is_judged_at_the_end(self, change: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from securestream.errors import NotAuthorized
+from securestream.errors import NotAuthorized, UsageError
 from securestream.principal import NameType, Principal
 from securestream.sasl.mechanism import authorized, own_identity
 
@@ -34,3 +37,21 @@ def test_everybody_is_himself_and_nobody_else(principal: Principal, own: tuple[s
     for name in others:
         with pytest.raises(NotAuthorized, match="authorize"):
             authorized(principal, name, own_identity)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_who_tells_neither_yes_nor_no_allows_nothing() -> None:
+    """A coroutine would count as a yes."""
+
+    async def later(principal: Principal, authzid: str) -> bool:
+        return False
+
+    wrong: list[Callable[[Principal, str], Any]] = [
+        later,
+        lambda principal, authzid: None,
+        lambda principal, authzid: "yes",
+    ]
+    for authorize in wrong:
+        with pytest.raises(UsageError, match="True or False"):
+            authorized(LOCAL, "root", authorize)
+        authorized(LOCAL, "", authorize)
