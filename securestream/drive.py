@@ -6,6 +6,7 @@ The I/O edge of "running a handshake". Cancellation is never thrown into a hands
 from __future__ import annotations
 
 import importlib
+import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio import CapacityLimiter
 
-from securestream.errors import LimitExceeded, MissingService, SecureStreamError, ServiceFailed
+from securestream.errors import LimitExceeded, MissingService, SecureStreamError, ServiceFailed, UsageError
 from securestream.machine import HandshakeMachine, Step, clear_frames
 from securestream.provider import Compute, Effect
 
@@ -86,7 +87,15 @@ class Services:
             effect: the type of the effect.
             performer: an async function from the effect to its reply.
             blocking: the same for blocking callers; used in a worker thread where `performer` is not given.
+
+        Raises:
+            UsageError: `blocking` is async: what it returns is no reply, and would count as a yes where one is asked.
         """
+        if inspect.iscoroutinefunction(blocking):
+            raise UsageError(
+                f"blocking= takes a plain function, which is called in a worker thread: give an async one of "
+                f"{effect.__qualname__} as the second argument"
+            )
         self._performers[effect] = _Function(performer, blocking)
 
     def register_performer(self, effect: type[Effect[Any]], performer: Performer) -> None:

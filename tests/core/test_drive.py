@@ -74,6 +74,15 @@ class TestWho:
         assert step.established is not None
         assert got == [4]
 
+    async def test_an_async_function_is_no_blocking_performer(self) -> None:
+        """A coroutine in place of its reply would tell a server that a nonce was never used."""
+
+        async def used(effect: FirstUse) -> bool:
+            return False
+
+        with pytest.raises(UsageError, match="async one of FirstUse as the second argument"):
+            Services().register(FirstUse, blocking=used)  # type: ignore[arg-type]  # what must not work
+
     async def test_a_blocking_performer_serves_asynchronous_callers_in_a_thread(self) -> None:
         threads: list[int] = []
 
