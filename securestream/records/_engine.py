@@ -156,6 +156,7 @@ class EngineConnection(ABC):
         self._authenticated_end = False
         self._early: deque[bytes] | None = None
         self._at_rest = False
+        self._fed: Buffer = b""
         self._sent = 0
         self.lock = RLock()
         discard_in_child(self)
@@ -225,8 +226,8 @@ class EngineConnection(ABC):
         """All that came was read: tickets may have come with it."""
 
     def _is_at_rest(self) -> bool:
-        """Whether the engine, after a read, holds no record that it has not given, owes nothing, and waits for no ticket:
-        another look would find nothing to do.
+        """Whether the engine, after a read, is known to hold no record that it has not given, to owe nothing, and to
+        wait for no ticket: another look would find nothing to do.
         """
         return False
 
@@ -297,13 +298,15 @@ class EngineConnection(ABC):
             size, scratch, filled = len(data), _scratch(), 0
             self._at_rest = False
             for offset in range(0, size, _FEED):
-                self._feed(data if size <= _FEED else memoryview(data)[offset : offset + _FEED])
+                self._fed = data if size <= _FEED else memoryview(data)[offset : offset + _FEED]
+                self._feed(self._fed)
                 while self._state is _OPEN and not self._early:
                     filled += self._read_ready(scratch[filled:] if filled else scratch, pending=True)
                     if filled <= _SCRATCH - RECORD:
                         break  # that was all there is
                     parts.append(bytes(scratch[:filled]))
                     filled = 0
+            self._fed = b""
             if filled:
                 parts.append(bytes(scratch[:filled]))
                 if self._state is _OPEN and not self._early and not self._closed:

@@ -15,6 +15,9 @@ from securestream.records.base import EngineCapability, TlsSession
 _WORDS = re.compile(r"^(?:\[[^\]]*\] )?(?:error:.*::)?(.*?)(?: \(_ssl\.c:\d+\))?$")
 """OpenSSL's words within the text of an `ssl.SSLError`."""
 
+_HEADER = 5
+"""Octets of a record's header, the last two of which are the length of what follows (RFC 8446 5.1)."""
+
 _LOOKS = 8
 """How often a ticket is looked for: a server that sends any does it with the handshake or soon after."""
 
@@ -84,7 +87,7 @@ class StdlibConnection(EngineConnection):
             while True:
                 count: int = read(size - filled, buffer[filled:] if filled else buffer)  # type: ignore[assignment]  # with a buffer it counts
                 filled += count
-                if not (count and incoming.pending) or size - filled < RECORD:
+                if not (count and incoming.pending) or size - filled < RECORD or self._begun(incoming.pending):
                     break
         except ssl.SSLWantReadError:
             return filled
@@ -97,6 +100,15 @@ class StdlibConnection(EngineConnection):
         if self._behind is not None and not filled:
             raise self._behind
         return filled
+
+    def _begun(self, left: int) -> bool:
+        """Whether the `left` octets that OpenSSL has not looked at are the beginning of a record that goes on: to have
+        it say so by an exception costs a tenth of a record's decryption, and it looks again when more has come.
+        """
+        start = len(self._fed) - left
+        if start < 0:  # they began with what came before
+            return False
+        return left < _HEADER or left < _HEADER + (self._fed[start + 3] << 8) + self._fed[start + 4]
 
     def _is_at_rest(self) -> bool:  # records are read whole, so OpenSSL keeps none of one that was begun
         return not (self._incoming.pending or self._outgoing.pending or self._keep or self._behind)
