@@ -32,6 +32,7 @@ from securestream.http.tokens import TokenScheme
 from securestream.provider import Established
 from securestream_providers.digest import DigestClient, DigestServer, Qop
 from tests.certificates import authority
+from tests.core.handshakes import PlainContext
 from tests.core.http.conversations import ORIGIN, Conversation, OneLeg, one_leg, three_legs
 from tests.core.http.peers import BOB
 
@@ -132,6 +133,22 @@ def test_keys_last_as_long_as_the_request() -> None:
     middleware, app = _middleware()
     _serve(middleware, _scope(HELLO, state={CONNECTION: HttpConnection()}))
     assert app.scopes[0][ESTABLISHED].result.discarded
+
+
+def test_keys_go_when_whoever_judges_fails() -> None:
+    judged: list[Established] = []
+
+    def admit(outcome: Established) -> None:
+        judged.append(outcome)
+        raise LookupError("a bug")
+
+    app = Application()
+    with pytest.raises(LookupError):
+        _serve(AuthenticationMiddleware(app, [one_leg()], admit=admit), _scope(HELLO))
+    (outcome,) = judged
+    assert isinstance(outcome.result, PlainContext)
+    assert outcome.result.discarded
+    assert app.scopes == []
 
 
 def test_keys_of_a_connection_that_stays_authenticated_last_as_long_as_it() -> None:
