@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -132,6 +133,22 @@ def test_a_failure_that_the_inner_one_lets_pass_reaches_the_outer_which_may_go_o
     machine.step()
     assert machine.fail(ServiceFailed("no KDC")).token == b"second"
     assert machine.step(b"ok").established is not None
+
+
+def test_an_inner_one_that_gets_over_a_failure_of_the_outers_is_established() -> None:
+    def inner() -> Handshake:
+        with suppress(ServiceFailed):
+            yield from Ask("cache")
+        return established()
+
+    def outer() -> Handshake:
+        with Nested(inner(), answers=(Ask,)) as nested:
+            yield from nested.step()
+            assert not nested.is_established
+            yield from nested.fail(ServiceFailed("down"))
+            return nested.established
+
+    assert HandshakeMachine(outer()).step().established is not None
 
 
 def test_the_token_of_an_inner_error_is_enveloped_by_the_outer() -> None:

@@ -351,6 +351,16 @@ class TestRefusal:
         assert isinstance(ends.server.error, NotAuthorized)
         assert ends.server.sent[-1] == DENIED + CLOSE_NOTIFY
 
+    def test_a_token_of_whoever_refuses_leaves_at_no_side_of_tls(self) -> None:
+        """It is none of CredSSP's, and would stand in clear."""
+
+        def refuse(established: Established) -> None:
+            raise NotAuthorized("not today", token=b"what the database said")
+
+        for ends in (meet(*_pair(6), server_admits=refuse), meet(*_pair(6), client_admits=refuse)):
+            assert NotAuthorized in (type(ends.client.error), type(ends.server.error))
+            assert b"what the database said" not in b"".join((*ends.client.sent, *ends.server.sent))
+
     @pytest.mark.parametrize("version", range(2, 7))
     def test_a_server_that_is_not_admitted_gets_no_credentials(self, version: int) -> None:
         server = ByHand(version)

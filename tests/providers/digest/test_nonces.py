@@ -9,6 +9,7 @@ import pytest
 
 from securestream.errors import UsageError
 from securestream.redaction import Secret
+from securestream_providers.digest.bindings import VERSION_1
 from securestream_providers.digest.nonces import Judgement, Nonces
 from tests.providers.digest.ends import KEY, REALM, START
 
@@ -34,6 +35,21 @@ def test_a_nonce_is_good_for_its_lifetime_and_old_afterwards(nonces: Nonces) -> 
         judged = nonces.judge(nonce, START + after)
         assert judged.judgement is judgement, after
         assert (judged.made, judged.expires) == (START, START + LIFETIME)
+
+
+def test_the_marker_makes_no_other_kind_of_a_nonce(nonces: Nonces) -> None:
+    """Neither put before one nor taken away, where both kinds are made under one key: with TLS, and without."""
+    asking = Nonces(Secret(KEY), REALM, LIFETIME, marked=True)
+    plain, marked = nonces.make(START, RANDOM), asking.make(START, RANDOM)
+    assert marked.startswith(VERSION_1)
+    assert asking.judge(marked, START).judgement is Judgement.GOOD
+    for judge, nonce in (
+        (nonces, marked),
+        (nonces, marked.removeprefix(VERSION_1)),
+        (asking, plain),
+        (asking, VERSION_1 + plain),
+    ):
+        assert judge.judge(nonce, START).judgement is Judgement.FOREIGN
 
 
 def test_nobody_else_makes_one(nonces: Nonces) -> None:
