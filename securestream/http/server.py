@@ -334,6 +334,7 @@ class Authentication:
         try:
             pending.judge(step.established)
         except HandshakeError as error:
+            error.token = None  # whoever judges knows no scheme: it would be no value of its field
             _discard(step.established)
             return self._refuse(error, pending.scheme)
         except BaseException:  # a bug of whoever judges: nobody gets the outcome, and its keys go

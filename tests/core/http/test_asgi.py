@@ -12,7 +12,7 @@ import pytest
 from securestream.channel_bindings import ChannelBindings
 from securestream.credentials import Accounts, Keytab
 from securestream.drive import respond_blocking
-from securestream.errors import ContextExpired, HandshakeError, NotAuthorized, Unsupported, UsageError
+from securestream.errors import ContextExpired, HandshakeError, LogonDenied, NotAuthorized, Unsupported, UsageError
 from securestream.http.asgi import (
     CONNECTION,
     ESTABLISHED,
@@ -133,6 +133,16 @@ def test_keys_last_as_long_as_the_request() -> None:
     middleware, app = _middleware()
     _serve(middleware, _scope(HELLO, state={CONNECTION: HttpConnection()}))
     assert app.scopes[0][ESTABLISHED].result.discarded
+
+
+@pytest.mark.parametrize(("refusal", "status"), [(NotAuthorized, 403), (LogonDenied, 401)])
+def test_a_token_of_whoever_judges_is_no_field(refusal: type[HandshakeError], status: int) -> None:
+    def admit(outcome: Established) -> None:
+        raise refusal("not today", token=b"x\r\nSet-Cookie: y")
+
+    start = _serve(AuthenticationMiddleware(Application(), [one_leg()], admit=admit), _scope(HELLO))[0]
+    assert start["status"] == status
+    assert b"Set-Cookie" not in repr(start["headers"]).encode()
 
 
 def test_keys_go_when_whoever_judges_fails() -> None:
