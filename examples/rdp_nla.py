@@ -25,7 +25,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 import securestream as ss
-from securestream.carrier import Admit
+from securestream.provider import Admit
 from securestream_providers.credssp import CredSsp, Delegation
 from securestream_providers.negotiate import Negotiate
 from securestream_providers.ntlm import Ntlm

@@ -17,7 +17,7 @@ from typing import Self, cast
 
 from securestream._channel import Channel, Frames, Records
 from securestream.ambient import system_options
-from securestream.carrier import Admit, CarrierHandshake, impersonation_of
+from securestream.carrier import CarrierHandshake, impersonation_of
 from securestream.credentials import Credential
 from securestream.drive import Services, respond_blocking
 from securestream.errors import ContextExpired, HandshakeTimeout, UsageError
@@ -27,7 +27,14 @@ from securestream.framing.raw import RawFraming
 from securestream.negotiation import Negotiation
 from securestream.options import ImpersonationLevel, Options, Protection, Role
 from securestream.principal import Principal
-from securestream.provider import Buffer, Capability, SecurityContext, SecurityPackage, TargetName
+from securestream.provider import (
+    Admit,
+    Buffer,
+    Capability,
+    SecurityContext,
+    SecurityPackage,
+    TargetName,
+)
 from securestream.registry import DEFAULT_PACKAGE, package_of
 
 READ_SIZE = 65536

@@ -49,9 +49,7 @@ from securestream.framing.base import EndOfInput, ErrorFrame, FrameEvent, Framin
 from securestream.machine import HandshakeMachine, State, Step, clear_frames, told_to_peer
 from securestream.options import ContextFlags, ImpersonationLevel, Limits, Options, Protection, Role, required_flags
 from securestream.provider import (
-    Admit as Admit,
-)
-from securestream.provider import (
+    Admit,
     Capability,
     Established,
     Handshake,

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias, cast
 
 from securestream.arguments import check_sequence
-from securestream.carrier import Admit
 from securestream.channel_bindings import ChannelBindings
 from securestream.drive import Services
 from securestream.errors import HandshakeError, InvalidToken, MalformedMessage, UsageError, kind_of, lies_at_this_end
@@ -22,6 +21,7 @@ from securestream.http.performing import authenticate, bound, http_options
 from securestream.http.schemes import HttpField, HttpRequest, Origin, ServerScheme
 from securestream.http.server import Admitted, HttpConnection, HttpServer, Refused
 from securestream.options import Options
+from securestream.provider import Admit
 from securestream.readable import printable
 
 Scope: TypeAlias = MutableMapping[str, Any]

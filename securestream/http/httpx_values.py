@@ -17,6 +17,13 @@ PEER: Final = "securestream.peer"
 ESTABLISHED: Final = "securestream.established"
 """Where in ``response.extensions`` the outcome of the handshake stands."""
 
+_FOR_ASYNC: Final = (
+    "SecureTransport is for httpx.AsyncClient: give httpx.Client a BlockingSecureTransport, with the same arguments"
+)
+_FOR_BLOCKING: Final = (
+    "BlockingSecureTransport is for httpx.Client: give httpx.AsyncClient a SecureTransport, with the same arguments"
+)
+
 
 class AsyncOnly:
     """A transport that tells `httpx.Client` which one it needs."""
@@ -27,13 +34,10 @@ class AsyncOnly:
         Raises:
             UsageError: always.
         """
-        raise UsageError(
-            "SecureTransport is for httpx.AsyncClient: give httpx.Client a BlockingSecureTransport, which takes the "
-            "same arguments"
-        )
+        raise UsageError(_FOR_ASYNC)
 
     def __enter__(self) -> NoReturn:
-        self.handle_request(httpx.Request("GET", ""))
+        raise UsageError(_FOR_ASYNC)
 
     def close(self) -> None:
         """Nothing is open; `httpx.Client` closes what it could not use, too."""
@@ -48,13 +52,10 @@ class BlockingOnly:
         Raises:
             UsageError: always.
         """
-        raise UsageError(
-            "BlockingSecureTransport is for httpx.Client: give httpx.AsyncClient a SecureTransport, which takes the "
-            "same arguments"
-        )
+        raise UsageError(_FOR_BLOCKING)
 
     async def __aenter__(self) -> NoReturn:
-        await self.handle_async_request(httpx.Request("GET", ""))
+        raise UsageError(_FOR_BLOCKING)
 
     async def aclose(self) -> None:
         """Nothing is open; `httpx.AsyncClient` closes what it could not use, too."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from securestream.carrier import Admit, Judge
+from securestream.carrier import Judge
 from securestream.errors import (
     HandshakeError,
     HandshakeTimeout,
@@ -33,7 +33,7 @@ from securestream.http.schemes import HttpField, HttpRequest, SendChallenge, Ser
 from securestream.machine import HandshakeMachine, Step, told_to_peer
 from securestream.options import Options, Role
 from securestream.principal import Principal
-from securestream.provider import Established, SecurityContext
+from securestream.provider import Admit, Established, SecurityContext
 from securestream.redaction import Redacted
 
 HANDSHAKE_TIMEOUT: Final = timedelta(seconds=30)

@@ -24,12 +24,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
-from securestream.carrier import Admit, Judge, handshake_of
+from securestream.carrier import Judge, handshake_of
 from securestream.credentials import Credential
 from securestream.errors import InvalidToken, PeerRefused, UsageError
 from securestream.machine import HandshakeMachine, State, Step
 from securestream.options import Options, Role
-from securestream.provider import Established, TargetName
+from securestream.provider import Admit, Established, TargetName
 from securestream.redaction import Redacted
 from securestream.registry import check_package
 from securestream.sasl.mechanism import SaslLayer, SaslMechanism

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
 from securestream.ambient import system_options
-from securestream.carrier import Admit, CarrierHandshake, check_levels
+from securestream.carrier import CarrierHandshake, check_levels
 from securestream.credentials import Credential
 from securestream.drive import Services, respond
 from securestream.errors import (
@@ -26,7 +26,7 @@ from securestream.errors import (
 )
 from securestream.framing.base import Framing
 from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
-from securestream.provider import Capability, SecurityPackage, TargetName
+from securestream.provider import Admit, Capability, SecurityPackage, TargetName
 from securestream.redaction import Redacted
 from securestream.registry import package_of
 from securestream.streams._sealed import SealedStream, send_farewell

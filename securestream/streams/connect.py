@@ -8,13 +8,12 @@ from dataclasses import replace
 import anyio
 from anyio.abc import AnyByteStreamConnectable, ByteStream, ByteStreamConnectable
 
-from securestream.carrier import Admit
 from securestream.credentials import Credential
 from securestream.drive import Services
 from securestream.errors import HandshakeTimeout, NoCredentials, UsageError
 from securestream.extensions import ListenerScoped
 from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
-from securestream.provider import SecurityPackage, TargetName
+from securestream.provider import Admit, SecurityPackage, TargetName
 from securestream.registry import DEFAULT_PACKAGE
 from securestream.rehearsal import rehearse
 from securestream.streams._dial import connect_tcp

@@ -7,10 +7,9 @@ from typing import Any, Self, Unpack
 
 from anyio.abc import ByteStream
 
-from securestream.carrier import Admit
 from securestream.credentials import Credential
 from securestream.options import ContextFlags
-from securestream.provider import SecurityPackage
+from securestream.provider import Admit, SecurityPackage
 from securestream.streams._handshake import CredentialArgument
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.tls import TlsStream, WrapArguments

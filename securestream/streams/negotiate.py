@@ -7,14 +7,14 @@ from typing import Any, Self
 
 from anyio.abc import ByteStream
 
-from securestream.carrier import Admit, CarrierHandshake, impersonation_of
+from securestream.carrier import CarrierHandshake, impersonation_of
 from securestream.credentials import Credential
 from securestream.drive import Services
 from securestream.errors import FramingError, NotEncrypted, UsageError
 from securestream.framing.base import EndOfInput, Framing, RawData, SealedFrame
 from securestream.framing.nns import MAX_PLAINTEXT, NnsFraming
 from securestream.options import BindingPolicy, ImpersonationLevel, Options, Protection, Role
-from securestream.provider import SecurityContext, SecurityPackage, TargetName
+from securestream.provider import Admit, SecurityContext, SecurityPackage, TargetName
 from securestream.registry import DEFAULT_PACKAGE
 from securestream.streams._framed import FramedStream
 from securestream.streams._handshake import (

@@ -10,14 +10,13 @@ import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from securestream.carrier import Admit
 from securestream.channel_bindings import ChannelBindings
 from securestream.credentials import Credential
 from securestream.drive import Services
 from securestream.errors import SecureStreamError, Truncated, Unsupported, UsageError
 from securestream.framing.raw import RawFraming
 from securestream.options import ContextFlags, Options, Protection, Role
-from securestream.provider import Buffer, Established, SecurityContext, SecurityPackage
+from securestream.provider import Admit, Buffer, Established, SecurityContext, SecurityPackage
 from securestream.records.base import PeerClosed, PlainData, RecordConnection
 from securestream.streams._handshake import (
     HANDSHAKE_TIMEOUT,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from examples.custom_provider import SharedKeyPackage
-from securestream.carrier import Admit, CarrierHandshake, check_quality, protection_of
+from securestream.carrier import CarrierHandshake, check_quality, protection_of
 from securestream.credentials import Anonymous, Credential
 from securestream.drive import respond_blocking
 from securestream.errors import (
@@ -33,6 +33,7 @@ from securestream.options import ContextFlags, ImpersonationLevel, Options, Prot
 from securestream.principal import Principal
 from securestream.provider import (
     Admission,
+    Admit,
     Capability,
     Established,
     Exchange,

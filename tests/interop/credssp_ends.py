@@ -13,10 +13,9 @@ from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from examples.rdp_nla import NegotiationError, Protocols, log_on, receive_packet, take_logon
-from securestream.carrier import Admit
 from securestream.credentials import Accounts, Credential, Credentials
 from securestream.errors import SecureStreamError
-from securestream.provider import SecurityPackage
+from securestream.provider import Admit, SecurityPackage
 from securestream.streams.attributes import SecurityAttribute
 from securestream.streams.credssp import CredSspStream
 from securestream.streams.tls import TlsStream
