@@ -22,7 +22,7 @@ for_blocking: Any = BlockingSecureTransport(ORIGIN, SCHEME)
 
 def test_a_blocking_client_is_told_which_transport_blocks() -> None:
     client = httpx.Client(transport=for_awaiting)
-    with pytest.raises(UsageError, match="BlockingSecureTransport, which takes the same arguments"):
+    with pytest.raises(UsageError, match="BlockingSecureTransport, with the same arguments"):
         client.get(ORIGIN)
     client.close()
     with pytest.raises(UsageError, match="BlockingSecureTransport"), httpx.Client(transport=for_awaiting):
